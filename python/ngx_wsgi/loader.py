@@ -1,0 +1,82 @@
+"""Finds applications: a script by its path or a module by its dotted name, and the callable in it."""
+
+import hashlib
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+
+_INTERNAL = ("<ngx_wsgi", "<frozen importlib")
+
+
+def load(script, module, attribute, is_factory, directories):
+    """Imports an application and returns its callable.
+
+    script: absolute path of a file, or None.  module: dotted name, used when script is None.
+    attribute: dotted path of the callable.  is_factory: call it, the result is the application.
+    directories: put before sys.path, the first one first.
+
+    Raises whatever the import or the factory raises, AttributeError if there is no such callable,
+    TypeError if what was found cannot be called.
+    """
+    if script is not None:
+        directories = [*directories, os.path.dirname(script)]
+    for directory in reversed(directories):
+        if directory not in sys.path:
+            sys.path.insert(0, directory)
+    importlib.invalidate_caches()
+    found = _import_script(script) if script is not None else importlib.import_module(module)
+    source = script or module
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise AttributeError(f'no callable "{attribute}" in {source}') from None
+    if not callable(found):
+        raise TypeError(f'"{attribute}" in {source} is {_kind(found)}, not a callable')
+    if is_factory:
+        found = found()
+        if not callable(found):
+            raise TypeError(f'"{attribute}()" in {source} returned {_kind(found)}, not a callable')
+    return found
+
+
+def _import_script(path):
+    """The module of the script at path, imported once however many locations name it."""
+    name = "_wsgi_" + hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
+    if name in sys.modules:
+        return sys.modules[name]
+    # Named explicitly, because the file need not end in .py.
+    file_loader = importlib.machinery.SourceFileLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=file_loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def describe(exception):
+    """What to log of an exception: one line that sums it up, and the lines of its traceback."""
+    # Imported here, because nearly no worker ever needs it before something fails.
+    import traceback
+
+    kind = type(exception)
+    try:
+        text = str(exception)
+    except Exception:
+        text = "<the exception cannot be printed>"
+    summary = f"{kind.__qualname__}: {text}" if text else kind.__qualname__
+    frames = exception.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_INTERNAL):
+        frames = frames.tb_next
+    lines = "".join(traceback.format_exception(kind, exception, frames)).splitlines()
+    return " ".join(summary.split()), lines
+
+
+def _kind(value):
+    return "None" if value is None else f"a {type(value).__name__}"

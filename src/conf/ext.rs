@@ -1,0 +1,47 @@
+//! What a setter does with `ngx_conf_t`: read its arguments, say what is wrong with file and line.
+
+use core::ffi::c_char;
+
+use nginx_sys::{NGX_LOG_EMERG, ngx_conf_log_error, ngx_conf_t, ngx_str_t};
+
+/// What a setter returns after it has logged an error.
+pub const FAILED: *mut c_char = usize::MAX as *mut c_char;
+
+/// The configuration being read, seen from a setter.
+pub trait ConfExt {
+    /// The directive's words: its name, then its arguments.
+    fn args(&self) -> &[ngx_str_t];
+
+    /// Logs an `[emerg]` with file and line, which fails the configuration.
+    fn error(&mut self, text: &str) -> *mut c_char;
+
+    /// The file and line being read.
+    fn place(&self) -> (String, usize);
+}
+
+impl ConfExt for ngx_conf_t {
+    fn args(&self) -> &[ngx_str_t] {
+        // SAFETY: while a directive is read, cf.args is an array of its words.
+        unsafe { (*self.args).as_slice() }
+    }
+
+    fn error(&mut self, text: &str) -> *mut c_char {
+        // SAFETY: cf is the configuration being read; the text is passed by length, not as a format.
+        unsafe {
+            let format = c"%*s".as_ptr();
+            let level = NGX_LOG_EMERG as usize;
+            ngx_conf_log_error(level, self, 0, format.cast_mut(), text.len(), text.as_ptr());
+        }
+        FAILED
+    }
+
+    fn place(&self) -> (String, usize) {
+        // SAFETY: conf_file is null only for directives given by `-g`, else it is the file being read.
+        unsafe {
+            match self.conf_file.as_ref() {
+                Some(file) => (file.file.name.to_string(), file.line),
+                None => ("the command line".to_owned(), 0),
+            }
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! The inline executor: the event loop's own thread runs the application.
+//!
+//! A turn enters Python, runs the request's slice until it has to wait for the client, has had its share,
+//! or ends, and leaves Python again, so that threads of applications run while nginx waits for events.
+
+use core::cell::Ref;
+use std::time::Instant;
+
+use nginx_sys::ngx_log_t;
+use pyo3::exceptions::{PyConnectionResetError, PyTimeoutError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::block::Block;
+use crate::error::Error;
+use crate::handler::{Job, State, Then, Turn};
+use crate::nginx::event::{self, Blocking};
+use crate::nginx::{
+    self, ClientBody, Code, Flow, HeadFlow, Level, Request, ResponseHead, Spool, log,
+    regular_file_size,
+};
+use crate::py::{Handle, PyBlock};
+use crate::wsgi::{Body, Exchange, Host, LineLog, Step, Writer};
+
+use super::{Worker, name, parts, report, worker_of_request};
+
+/// A generator that never blocks gives the loop back after so many blocks or bytes.
+const BLOCKS_PER_TURN: usize = 64;
+const BYTES_PER_TURN: u64 = 1 << 20;
+
+/// The gateway's types of this executor.
+pub struct Inline;
+
+impl Host for Inline {
+    type Writer = JobWriter;
+    type Log = RequestLog;
+    type Body = ClientBody;
+}
+
+impl Body for ClientBody {
+    fn remaining(&self) -> u64 {
+        ClientBody::remaining(self)
+    }
+}
+
+/// `wsgi.errors` of one request.
+pub struct RequestLog(Handle<ngx_log_t>);
+
+impl LineLog for RequestLog {
+    fn line(&self, line: &[u8]) {
+        match self.0.get() {
+            Some(log) => {
+                // SAFETY: the handle is emptied before the connection's log goes.
+                let log = unsafe { nginx::Log::from_ptr(core::ptr::from_ref(log).cast_mut()) };
+                log.write(Level::Error, [b"wsgi: ", line].concat());
+            }
+            None => log::python_line(line),
+        }
+    }
+
+    fn end(&self) {
+        self.0.revoke();
+    }
+}
+
+/// `write()` of one request.
+pub struct JobWriter(Handle<Job>);
+
+impl Writer for JobWriter {
+    fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()> {
+        match (self.0.get(), worker_of_request()) {
+            (Some(job), Ok(worker)) => {
+                let exchange = job.exchange.borrow();
+                match &*exchange {
+                    Some(exchange) => Slice { py, worker, job, exchange }.write(block),
+                    None => Ok(()),
+                }
+            }
+            _ => Err(pyo3::exceptions::PyRuntimeError::new_err(
+                "write() must be called in the thread that runs the application",
+            )),
+        }
+    }
+
+    fn end(&self) {
+        self.0.revoke();
+    }
+}
+
+/// Runs a turn of `job`.
+pub fn run(job: &Job) -> Turn {
+    let worker = match worker_of_request() {
+        Ok(worker) => worker,
+        Err(error) => {
+            job.request().log().write(Level::Error, format!("wsgi: Python is not running: {error}"));
+            return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
+        }
+    };
+    let begun = Instant::now();
+    let turn = worker.interpreter.enter(|py| turn(py, worker, job));
+    warn_of_blocking(job, begun);
+    turn
+}
+
+/// Ends the exchange of a job whose request ends, whatever state it is in.
+pub fn abandon(job: &Job) {
+    if job.exchange.borrow().is_none() {
+        return;
+    }
+    if let Ok(worker) = worker_of_request() {
+        worker.interpreter.enter(|py| end(py, worker, job));
+    }
+}
+
+fn turn(py: Python<'_>, worker: &Worker, job: &Job) -> Turn {
+    job.output.borrow_mut().release();
+    if job.state.get() == State::Calling
+        && let Err(error) = prepare(py, worker, job)
+    {
+        fail(py, worker, job, &error);
+    }
+    let mut turn = None;
+    if let Ok(exchange) = Ref::filter_map(job.exchange.borrow(), Option::as_ref) {
+        let slice = Slice { py, worker, job, exchange: &exchange };
+        match exchange.slice(py, || slice.run()) {
+            Ok(done) => turn = done,
+            Err(error) => fail(py, worker, job, &Error::Raised(error)),
+        }
+    }
+    match (turn, job.state.get()) {
+        (Some(turn), _) => turn,
+        (None, State::Closing(rc)) => {
+            end(py, worker, job);
+            Turn::Finish(rc)
+        }
+        (None, _) => Turn::Finish(nginx::ERROR),
+    }
+}
+
+/// Makes the exchange.
+fn prepare(py: Python<'_>, worker: &Worker, job: &Job) -> Result<(), Error> {
+    let r = job.request();
+    // SAFETY: the exchange is ended, and with it the handles emptied and the body dropped, before the job
+    // and the request go: by the last turn or by the drop of the job.
+    let (writer, log, body) = unsafe {
+        (
+            JobWriter(Handle::new(job)),
+            RequestLog(Handle::new(&*r.connection().log)),
+            r.body(),
+        )
+    };
+    let exchange = Exchange::new(py, &worker.gateway, writer, log, body)?;
+    job.exchange.replace(Some(exchange));
+    Ok(())
+}
+
+/// Ends the exchange: `close()`, and Python's objects go.
+fn end(py: Python<'_>, worker: &Worker, job: &Job) {
+    let exchange = job.exchange.take();
+    if let Some(exchange) = exchange
+        && let Err(raised) = exchange.end(py, &worker.gateway)
+    {
+        report::close_failed(py, worker, job.request().log(), job.app(), &raised);
+    }
+    job.output.borrow_mut().release();
+}
+
+/// Logs what went wrong and decides how the response ends.
+fn fail(py: Python<'_>, worker: &Worker, job: &Job, error: &Error) {
+    let (is_gone, is_head_sent, is_finished) = {
+        let output = job.output.borrow();
+        (output.is_gone(), output.is_head_sent(), output.is_finished())
+    };
+    let rc = match job.state.get() {
+        // The response has ended already, HEAD for example.
+        State::Closing(rc) => rc,
+        _ if is_gone => nginx::ERROR,
+        _ if !is_head_sent => nginx::INTERNAL_SERVER_ERROR,
+        _ if is_finished => nginx::OK,
+        _ => nginx::ERROR,
+    };
+    let is_cut = is_head_sent && !is_gone && rc == nginx::ERROR;
+    let suffix =
+        if is_cut { " after the headers were sent, the response is cut short" } else { "" };
+    // An application that fails because its client has left is no error of the application.
+    let level = if is_gone { Level::Info } else { Level::Error };
+    let (log, app) = (job.request().log(), job.app());
+    match error {
+        Error::NotLoaded(_) => report::not_loaded(py, worker, log, app, error),
+        _ => report::failed(py, worker, log, level, app, error, suffix),
+    }
+    job.state.set(State::Closing(rc));
+}
+
+fn warn_of_blocking(job: &Job, begun: Instant) {
+    // Not to be used once finalized: the request is the caller's to finalize, so it is alive here.
+    let Some(limit) = job.conf().block_warning.unwrap_or(Some(100)) else { return };
+    let held = begun.elapsed().as_millis();
+    if held > limit as u128 && job.app().warn_of_blocking() {
+        job.request().log().write(
+            Level::Warn,
+            format!(
+                "wsgi: {} held the event loop for {held} ms, during which its worker served nobody \
+                 else; make it faster, or run more worker processes (said once, see \
+                 wsgi_block_warning)",
+                name(job.app())
+            ),
+        );
+    }
+}
+
+/// One stay of a request inside Python.
+struct Slice<'a, 'py> {
+    py: Python<'py>,
+    worker: &'a Worker,
+    job: &'a Job,
+    exchange: &'a Exchange<Inline>,
+}
+
+impl Slice<'_, '_> {
+    fn request(&self) -> Request<'_> {
+        self.job.request()
+    }
+
+    fn set(&self, state: State) {
+        self.job.state.set(state);
+    }
+
+    /// Steps until the request has to wait, or `None` when it is to be closed.
+    fn run(&self) -> Option<Turn> {
+        let mut blocks = 0;
+        let begun = self.sent();
+        loop {
+            let result = match self.job.state.get() {
+                State::Calling => self.call(),
+                State::Sending if blocks >= BLOCKS_PER_TURN => return Some(Turn::Yield),
+                State::Sending if self.sent() - begun >= BYTES_PER_TURN => return Some(Turn::Yield),
+                State::Sending => {
+                    blocks += 1;
+                    match self.step() {
+                        Ok(true) => Ok(()),
+                        Ok(false) => return Some(Turn::Yield),
+                        Err(error) => Err(error),
+                    }
+                }
+                State::Draining(_) => return Some(Turn::Wait),
+                State::Reading | State::Closing(_) | State::Done => return None,
+            };
+            if let Err(error) = result {
+                fail(self.py, self.worker, self.job, &error);
+            }
+        }
+    }
+
+    fn sent(&self) -> u64 {
+        self.job.meter.borrow().sent()
+    }
+
+    fn call(&self) -> Result<(), Error> {
+        let (py, job, r) = (self.py, self.job, self.request());
+        let gateway = &self.worker.gateway;
+        let app = job.app().callable(py, self.worker.package)?;
+        let environ = parts::environ(py, gateway, self.exchange, r, job.conf())?;
+        let has_written = || job.output.borrow().is_head_sent();
+        self.exchange.call(py, gateway, &app, environ, has_written)?;
+        // write() may have ended the response: HEAD, for example.
+        if job.state.get() == State::Calling {
+            self.set(State::Sending);
+        }
+        Ok(())
+    }
+
+    /// Takes one step. False if it gave nothing, so that others may go first.
+    fn step(&self) -> Result<bool, Error> {
+        if self.send_spool() {
+            return Ok(true);
+        }
+        match self.exchange.step(self.py)? {
+            Step::Empty => return Ok(false),
+            Step::Block(_) if self.job.output.borrow().is_finished() => {
+                self.warn_of_surplus();
+                self.set(State::Closing(nginx::OK));
+            }
+            Step::Block(block) => self.send(vec![block], false)?,
+            Step::All(blocks) => self.send(blocks, true)?,
+            Step::Done if self.job.output.borrow().is_finished() => {
+                self.set(State::Closing(nginx::OK));
+            }
+            Step::Done => self.send(Vec::new(), true)?,
+            Step::File(file) => match regular_file_size(file.fd) {
+                Some(size) => {
+                    self.exchange.file_taken(self.py, true)?;
+                    self.send_file(file.fd, file.offset, size.saturating_sub(file.offset))?;
+                }
+                None => self.exchange.file_taken(self.py, false)?,
+            },
+        }
+        Ok(true)
+    }
+
+    /// Sends blocks. `is_all`: nothing follows.
+    fn send(&self, blocks: Vec<PyBlock>, is_all: bool) -> Result<(), Error> {
+        let offered = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
+        if !self.send_head(is_all.then_some(offered))? {
+            return Ok(());
+        }
+        let admitted = self.job.meter.borrow_mut().admit(offered);
+        let blocks = if admitted.cut { cut(blocks, admitted.length) } else { blocks };
+        if admitted.cut {
+            self.warn_of_surplus();
+        }
+        let shortage = self.job.meter.borrow().shortage().filter(|_| is_all);
+        let is_complete = self.job.meter.borrow().is_complete();
+        let last = (is_all || is_complete) && shortage.is_none();
+        let flow = self.job.output.borrow_mut().send(blocks, last);
+        self.after(flow, is_all || admitted.cut, shortage)
+    }
+
+    /// Sends a file; what exceeds a Content-Length is left out, as PEP 3333 says of files.
+    fn send_file(&self, fd: i32, offset: u64, length: u64) -> Result<(), Error> {
+        if !self.send_head(Some(length))? {
+            return Ok(());
+        }
+        let admitted = self.job.meter.borrow_mut().admit(length);
+        let shortage = self.job.meter.borrow().shortage();
+        let last = shortage.is_none();
+        let flow = self.job.output.borrow_mut().send_file(fd, offset, admitted.length, last);
+        self.after(flow, true, shortage)
+    }
+
+    /// What follows when nginx has been given bytes.
+    fn after(&self, flow: Flow, is_all: bool, shortage: Option<(u64, u64)>) -> Result<(), Error> {
+        let rc = match shortage {
+            Some((sent, declared)) => {
+                let error = Error::Short { sent, declared };
+                let (log, app) = (self.request().log(), self.job.app());
+                report::failed(self.py, self.worker, log, Level::Error, app, &error, "");
+                nginx::ERROR
+            }
+            None => nginx::OK,
+        };
+        let then = if is_all { Then::Close(rc) } else { Then::Send };
+        self.set(match flow {
+            Flow::Taken => then.into(),
+            Flow::Again => State::Draining(then),
+            Flow::Gone => State::Closing(nginx::ERROR),
+        });
+        self.job.output.borrow_mut().release();
+        Ok(())
+    }
+
+    /// Sends the head if that has not been done. `length`: that of the body, if it is known. False if no
+    /// body is to follow; the state says how to go on.
+    fn send_head(&self, length: Option<u64>) -> Result<bool, Error> {
+        if self.job.output.borrow().is_head_sent() {
+            return Ok(true);
+        }
+        let head = self.exchange.commit_head(self.py).ok_or(Error::NoStartResponse)?;
+        // An application may answer HEAD without making the body, so an empty one says nothing.
+        let derived = length.filter(|length| *length > 0 || !self.request().is_head());
+        let content_length = head.content_length().or(derived.filter(|_| !head.forbids_body()));
+        self.job.meter.borrow_mut().declare(content_length);
+        let flow = self.job.output.borrow_mut().send_head(ResponseHead {
+            status: head.status(),
+            status_line: head.status_line(),
+            fields: head.fields(),
+            content_length,
+        });
+        match flow {
+            HeadFlow::Body => Ok(true),
+            HeadFlow::NoBody => self.end_without_body(nginx::OK),
+            HeadFlow::Ended(rc) => self.end_without_body(rc),
+        }
+    }
+
+    fn end_without_body(&self, rc: Code) -> Result<bool, Error> {
+        self.set(State::Closing(rc));
+        Ok(false)
+    }
+
+    fn warn_of_surplus(&self) {
+        let declared = self.job.meter.borrow().declared().unwrap_or_default();
+        let name = name(self.job.app());
+        let text = format!(
+            "wsgi: {name} yielded more than its Content-Length of {declared} bytes, the rest is dropped"
+        );
+        self.request().log().write(Level::Warn, text);
+    }
+
+    /// `write()`: the head, then the block, sent at once or spooled.
+    fn write(&self, block: PyBlock) -> PyResult<()> {
+        if self.job.output.borrow().is_gone() {
+            return Err(PyConnectionResetError::new_err("the client has closed the connection"));
+        }
+        let has_body = self.send_head(None).map_err(|error| match error {
+            Error::Raised(raised) => raised,
+            error => PyValueError::new_err(format!("write(): the application {error}")),
+        })?;
+        // Closing: there is no body to this response, so what is written goes nowhere.
+        if !has_body || matches!(self.job.state.get(), State::Closing(_)) {
+            return Ok(());
+        }
+        let admitted = self.job.meter.borrow_mut().admit(block.as_bytes().len() as u64);
+        if admitted.length > 0 {
+            let block = block.truncated(admitted.length as usize);
+            let r = self.request();
+            if r.is_multiplexed() || !r.is_active() || self.job.spool.borrow().is_some() {
+                self.spool(&block)?;
+            } else {
+                self.write_through(block)?;
+            }
+        }
+        if admitted.cut {
+            let declared = self.job.meter.borrow().declared().unwrap_or_default();
+            let text = format!("write() past the Content-Length of {declared} bytes");
+            return Err(PyValueError::new_err(text));
+        }
+        Ok(())
+    }
+
+    /// Sends the block and waits until it is with the kernel. The event loop stands still meanwhile.
+    fn write_through(&self, block: PyBlock) -> PyResult<()> {
+        let r = self.request();
+        let mut flow = self.job.output.borrow_mut().send(vec![block], false);
+        if flow == Flow::Again && self.job.app().warn_of_writing() {
+            r.log().write(
+                Level::Warn,
+                format!(
+                    "wsgi: {} calls write(), which blocks the event loop while a client reads \
+                     slowly; yield the blocks instead (said once)",
+                    name(self.job.app())
+                ),
+            );
+        }
+        while flow == Flow::Again {
+            let wait = Blocking::new(r);
+            if !self.py.detach(|| wait.wait()) {
+                event::set_timed_out(r);
+                self.job.output.borrow_mut().abandon();
+                return Err(PyTimeoutError::new_err("the client takes nothing (send_timeout)"));
+            }
+            wait.done(r);
+            flow = self.job.output.borrow_mut().flush();
+        }
+        self.job.output.borrow_mut().release();
+        match flow {
+            Flow::Gone => {
+                Err(PyConnectionResetError::new_err("the client has closed the connection"))
+            }
+            Flow::Taken | Flow::Again => Ok(()),
+        }
+    }
+
+    fn spool(&self, block: &PyBlock) -> PyResult<()> {
+        let (r, path) = (self.request(), self.job.conf().temp_path);
+        let mut spool = self.job.spool.borrow_mut();
+        // SAFETY: the spool is part of the job, which lives in the request's pool; a location with an
+        // application has a path.
+        let spool = spool.get_or_insert_with(|| unsafe { Spool::new(r.as_ptr(), path) });
+        Ok(spool.append(block.as_bytes())?)
+    }
+
+    /// Sends what has been spooled. True if there was something.
+    fn send_spool(&self) -> bool {
+        let Some(spool) = self.job.spool.take() else { return false };
+        let flow = self.job.output.borrow_mut().send_spool(&spool);
+        self.set(match flow {
+            Flow::Taken => State::Sending,
+            Flow::Again => State::Draining(Then::Send),
+            Flow::Gone => State::Closing(nginx::ERROR),
+        });
+        true
+    }
+}
+
+/// The first `length` bytes of `blocks`.
+fn cut(blocks: Vec<PyBlock>, length: u64) -> Vec<PyBlock> {
+    let mut left = length as usize;
+    let mut kept = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let block = block.truncated(left);
+        left -= block.as_bytes().len();
+        if !block.as_bytes().is_empty() {
+            kept.push(block);
+        }
+    }
+    kept
+}

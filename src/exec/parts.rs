@@ -1,0 +1,93 @@
+//! What an application is told of a request, gathered from nginx.
+
+use pyo3::Python;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::conf::LocationConf;
+use crate::error::Error;
+use crate::nginx::{Request, process};
+use crate::py::Owned;
+use crate::wsgi::{Constants, Environ, Exchange, Host, Mount, Parts};
+
+/// Builds environ for `r`.
+pub fn environ<'py, H: Host>(
+    py: Python<'py>,
+    gateway: &crate::wsgi::Gateway<H>,
+    exchange: &Exchange<H>,
+    r: Request<'_>,
+    conf: &LocationConf,
+) -> Result<Bound<'py, PyDict>, Error> {
+    if conf.environ.borrow().is_none() {
+        let constants = Constants {
+            server_software: process::NGINX_VERSION.to_bytes(),
+            multiprocess: process::worker_processes(Request::cycle()) > 1,
+            pass_authorization: conf.pass_authorization.unwrap_or(false),
+        };
+        let template = Environ::new(py, gateway, &constants)?;
+        conf.environ.replace(Some(Owned::new(template)));
+    }
+    let template = conf.environ.borrow();
+    let Some(template) = &*template else { return Err(Error::Nginx) };
+
+    let (script_name, path_info) = split_uri(r, conf)?;
+    let local = r.local_address();
+    let mut server_port = itoa::Buffer::new();
+    let mut remote_port = itoa::Buffer::new();
+    let tls = r.tls();
+    let parts = Parts {
+        method: r.method(),
+        script_name,
+        path_info,
+        query_string: r.args(),
+        request_uri: r.unparsed_uri(),
+        protocol: r.protocol(),
+        server_name: server_name(r, local.address()),
+        server_addr: local.address(),
+        server_port: match (local.port, tls.is_some()) {
+            // A UNIX socket has no port, but PEP 3333 wants one.
+            (0, false) => b"80",
+            (0, true) => b"443",
+            (port, _) => server_port.format(port).as_bytes(),
+        },
+        remote_addr: r.remote_addr(),
+        remote_port: r.remote_port().map(|port| remote_port.format(port).as_bytes()),
+        remote_user: r.authenticated_user(),
+        document_root: r.document_root(),
+        content_length: content_length(r),
+        tls,
+        headers: r.headers(),
+    };
+    Ok(exchange.environ(py, gateway, template.get(py), parts)?)
+}
+
+fn split_uri<'a>(
+    r: Request<'a>,
+    conf: &'a LocationConf,
+) -> Result<(&'a [u8], &'a [u8]), Error> {
+    match &conf.script_name {
+        None => Ok(conf.mount.split(r.uri())),
+        Some(value) => {
+            let name = value.evaluate(r).ok_or(Error::Nginx)?;
+            Mount::split_at(name, r.uri()).map_err(Error::Configuration)
+        }
+    }
+}
+
+/// The first `server_name` if it is a name that a client can use, else the host that the client asked
+/// for, else the address. Never empty (PEP 3333, environ Variables).
+fn server_name<'a>(r: Request<'a>, address: &'a [u8]) -> &'a [u8] {
+    let name = r.server_name();
+    let is_plain = name.first().is_some_and(u8::is_ascii_alphanumeric)
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
+    match (is_plain, r.host()) {
+        (true, _) => name,
+        (false, b"") => address,
+        (false, host) => host,
+    }
+}
+
+/// The length of the body as the application will read it: decoded if it came in chunks.
+fn content_length(r: Request<'_>) -> Option<u64> {
+    r.has_body().then(|| r.body_length())
+}

@@ -1,0 +1,27 @@
+//! ngx_http_wsgi_module: Python WSGI applications inside nginx's own workers.
+//!
+//! This file is what nginx sees: the module's statics and its hooks, of a few lines each. `handler` is where a
+//! request begins.
+
+mod block;
+mod error;
+mod py;
+mod wsgi;
+
+// The rooms that call nginx cannot be linked into a test binary.
+#[cfg(not(test))]
+mod conf;
+#[cfg(not(test))]
+mod exec;
+#[cfg(not(test))]
+mod handler;
+#[cfg(not(test))]
+mod module;
+#[cfg(not(test))]
+mod nginx;
+
+#[cfg(not(test))]
+pub use module::ngx_http_wsgi_module;
+
+#[cfg(not(test))]
+ngx::ngx_modules!(ngx_http_wsgi_module);

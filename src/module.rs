@@ -1,0 +1,75 @@
+//! The module as nginx sees it: its statics and its hooks.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use nginx_sys::{
+    NGX_HTTP_MODULE, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+};
+
+use crate::conf::{self, LocationConf, MainConf};
+use crate::exec;
+use crate::nginx::{self, Level, Log, entry, pool, process};
+use crate::py;
+
+static CONTEXT: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: None,
+    create_main_conf: Some(create_conf::<MainConf>),
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: Some(create_conf::<LocationConf>),
+    merge_loc_conf: Some(conf::merge_loc_conf),
+};
+
+/// The module. nginx writes its index and its place among the HTTP modules into it.
+#[allow(non_upper_case_globals)]
+pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
+    ctx: ptr::from_ref(&CONTEXT).cast_mut().cast(),
+    commands: (&raw mut conf::COMMANDS).cast(),
+    type_: NGX_HTTP_MODULE as ngx_uint_t,
+    init_module: Some(init_module),
+    init_process: Some(init_process),
+    exit_process: Some(exit_process),
+    ..ngx_module_t::default()
+};
+
+/// A new configuration structure in the pool of the cycle, dropped with it.
+unsafe extern "C" fn create_conf<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+    entry::guard(ptr::null_mut(), || {
+        // SAFETY: nginx passes the configuration being read; its pool lives as long as the cycle.
+        let conf = unsafe { pool::place((*cf).pool, T::default()) };
+        conf.map_or(ptr::null_mut(), |conf| ptr::from_mut(conf).cast())
+    })
+}
+
+/// In the master (or the single process) when a configuration has been accepted: says who we are, once.
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    entry::guard(nginx::ERROR, || {
+        // SAFETY: nginx passes the new cycle.
+        let (cycle, log) = unsafe { (&*cycle, Log::from_ptr((*cycle).log)) };
+        if process::is_starting(cycle) {
+            let (own, python) = (env!("CARGO_PKG_VERSION"), py::python_version());
+            let nginx = process::NGINX_VERSION.to_string_lossy();
+            let text = format!("wsgi: nginx mod_wsgi {own}, {nginx}, Python {python}");
+            log.write(Level::Notice, text);
+        }
+        nginx::OK
+    })
+}
+
+/// In a process that is to serve: starts Python and imports the applications. Never fails, because nginx
+/// does not replace a worker that failed here.
+unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    entry::guard(nginx::OK, || {
+        // SAFETY: nginx passes the cycle of this process.
+        exec::start_worker(unsafe { &*cycle });
+        nginx::OK
+    })
+}
+
+/// In a process that ends: closes what is open and runs the `atexit` functions.
+unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
+    entry::quietly(exec::stop_worker);
+}

@@ -1,0 +1,34 @@
+//! The nginx room: safe views of what nginx hands to a module.
+//!
+//! Nothing here knows of Python. Functions take and give bytes, blocks and nginx's own types; pointers
+//! are followed here and nowhere else.
+
+mod body;
+pub mod entry;
+pub mod event;
+mod headers;
+pub mod log;
+mod output;
+pub mod pool;
+pub mod process;
+mod request;
+mod shim;
+mod spool;
+
+pub use body::ClientBody;
+pub use event::Wake;
+pub use headers::ResponseHead;
+pub use log::{Level, Log};
+pub use output::{Flow, HeadFlow, Output, regular_file_size};
+pub use request::Request;
+pub use spool::Spool;
+
+/// nginx's return code as its functions spell it.
+pub type Code = nginx_sys::ngx_int_t;
+
+/// Return codes that nginx-sys gives other integer types.
+pub const OK: Code = nginx_sys::NGX_OK as Code;
+pub const ERROR: Code = nginx_sys::NGX_ERROR as Code;
+pub const DONE: Code = nginx_sys::NGX_DONE as Code;
+pub const INTERNAL_SERVER_ERROR: Code = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as Code;
+pub const REQUEST_TIME_OUT: Code = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as Code;

@@ -1,0 +1,227 @@
+//! Waiting: for the socket, and for a turn of the event loop.
+
+use core::cell::UnsafeCell;
+use core::time::Duration;
+use std::thread;
+
+use nginx_sys::{
+    ngx_add_timer, ngx_current_msec, ngx_del_timer, ngx_delete_posted_event, ngx_event_t,
+    ngx_handle_write_event, ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests,
+    ngx_http_test_reading, ngx_msec_t, ngx_post_event, ngx_posted_next_events, ngx_time_update,
+};
+
+use super::entry;
+use super::log::Level;
+use super::request::Request;
+
+/// What nginx calls when a request can go on.
+pub type Resume = unsafe extern "C" fn(*mut ngx_http_request_t);
+
+/// What a write event means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteEvent {
+    /// Bytes can be sent.
+    Ready,
+    /// nginx delays the response (`limit_rate`) or waits for a file.
+    Delayed,
+    /// The client has not taken anything for `send_timeout`.
+    TimedOut,
+}
+
+/// Reads the write event that `resume` was called for.
+pub fn write_event(r: Request<'_>) -> WriteEvent {
+    // SAFETY: the request is live, and so are its connection and events.
+    unsafe {
+        let c = (*r.as_ptr()).connection;
+        let wev = (*c).write;
+        if (*wev).timedout() != 0 {
+            r.log().write(Level::Info, "client timed out");
+            (*c).set_timedout(1);
+            WriteEvent::TimedOut
+        } else if (*wev).delayed() != 0 || (*r.as_ptr()).aio() != 0 {
+            WriteEvent::Delayed
+        } else {
+            WriteEvent::Ready
+        }
+    }
+}
+
+/// Forgets a timeout that came while nobody waited for the socket.
+pub fn ignore_timeout(r: Request<'_>) {
+    // SAFETY: as in `write_event`.
+    unsafe { (*(*(*r.as_ptr()).connection).write).set_timedout(0) };
+}
+
+/// Has `resume` called when nginx can send more, or when `send_timeout` has passed. A client that leaves
+/// meanwhile ends the request. This is ngx_http_set_write_handler(), which is static.
+///
+/// # Errors
+/// nginx could not register the event; the request is to be finalized.
+pub fn wait_for_write(r: Request<'_>, resume: Resume) -> Result<(), ()> {
+    // SAFETY: as in `write_event`.
+    unsafe {
+        let request = r.as_ptr();
+        (*request).set_http_state(nginx_sys::ngx_http_state_e_NGX_HTTP_WRITING_REQUEST_STATE as _);
+        (*request).read_event_handler = Some(ngx_http_test_reading);
+        (*request).write_event_handler = Some(resume);
+        let wev = (*(*request).connection).write;
+        if (*wev).ready() != 0 && (*wev).delayed() != 0 {
+            return Ok(());
+        }
+        if (*wev).delayed() == 0 {
+            ngx_add_timer(wev, r.send_timeout());
+        }
+        match ngx_handle_write_event(wev, r.core().send_lowat) {
+            super::OK => Ok(()),
+            _ => Err(()),
+        }
+    }
+}
+
+/// A posted event: how a request that could go on lets others go first.
+#[repr(C)]
+pub struct Wake {
+    event: UnsafeCell<ngx_event_t>,
+    resume: Resume,
+}
+
+impl Wake {
+    /// An event that calls `resume`. Must not move once it has been posted.
+    pub fn new(resume: Resume) -> Self {
+        // SAFETY: a zeroed event is valid: not posted, no timer.
+        Self { event: UnsafeCell::new(unsafe { core::mem::zeroed() }), resume }
+    }
+
+    /// Has `resume` called in the next turn of the event loop.
+    pub fn post(&self, r: Request<'_>) {
+        // SAFETY: the event lives in the request's pool next to the request, and its drop takes it out of
+        // the queue. The write timer of the connection is there for a worker that quits gracefully: it
+        // waits for timers only.
+        unsafe {
+            let request = r.as_ptr();
+            let wev = (*(*request).connection).write;
+            if (*wev).delayed() == 0 {
+                ngx_add_timer(wev, r.send_timeout());
+            }
+            (*request).read_event_handler = Some(ngx_http_test_reading);
+            (*request).write_event_handler = Some(self.resume);
+            let event = self.event.get();
+            (*event).data = request.cast();
+            (*event).handler = Some(fired);
+            (*event).log = (*(*request).connection).log;
+            ngx_post_event(event, &raw mut ngx_posted_next_events);
+        }
+    }
+}
+
+impl Wake {
+    /// Whether the call is still to come.
+    pub fn is_posted(&self) -> bool {
+        // SAFETY: the event is only touched on this thread.
+        unsafe { (*self.event.get()).posted() != 0 }
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        // SAFETY: a posted event is in a queue of nginx, from which it must vanish before its memory does.
+        unsafe {
+            let event = self.event.get();
+            if (*event).posted() != 0 {
+                ngx_delete_posted_event(event);
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn fired(event: *mut ngx_event_t) {
+    entry::quietly(|| {
+        // SAFETY: the event is the first field of a Wake whose request is alive, since the drop of the
+        // Wake would have taken the event out of the queue. The connection outlives the request.
+        unsafe {
+            let resume = (*event.cast::<Wake>()).resume;
+            let r: *mut ngx_http_request_t = (*event).data.cast();
+            let c = (*r).connection;
+            (*(*(*c).log).data.cast::<ngx_http_log_ctx_t>()).current_request = r;
+            resume(r);
+            ngx_http_run_posted_requests(c);
+        }
+    });
+}
+
+/// How to wait for a socket without the event loop. Holds no pointers, so it can be waited for detached.
+#[derive(Clone, Copy, Debug)]
+pub enum Blocking {
+    /// Until the socket takes bytes, for at most so many milliseconds.
+    Socket { fd: i32, timeout: i32 },
+    /// `limit_rate` says how long.
+    Delay(ngx_msec_t),
+}
+
+impl Blocking {
+    /// What to wait for before more of `r` can be sent.
+    pub fn new(r: Request<'_>) -> Self {
+        // SAFETY: as in `write_event`.
+        unsafe {
+            let c = (*r.as_ptr()).connection;
+            let wev = (*c).write;
+            if (*wev).delayed() != 0 {
+                let left = (*wev).timer.key.wrapping_sub(ngx_current_msec) as isize;
+                return Self::Delay(left.max(0) as ngx_msec_t);
+            }
+            let timeout = i32::try_from(r.send_timeout()).unwrap_or(i32::MAX);
+            Self::Socket { fd: (*c).fd, timeout }
+        }
+    }
+
+    /// Waits. False if the time is over.
+    pub fn wait(self) -> bool {
+        match self {
+            Self::Delay(milliseconds) => {
+                thread::sleep(Duration::from_millis(milliseconds as u64));
+                true
+            }
+            Self::Socket { fd, timeout } => loop {
+                let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+                // SAFETY: one valid pollfd.
+                match unsafe { libc::poll(&mut poll, 1, timeout) } {
+                    0 => return false,
+                    -1 if std::io::Error::last_os_error().kind()
+                        == std::io::ErrorKind::Interrupted => {}
+                    // An error shows when nginx sends.
+                    _ => return true,
+                }
+            },
+        }
+    }
+
+    /// Tells nginx that the waiting is over.
+    pub fn done(self, r: Request<'_>) {
+        // SAFETY: as in `write_event`.
+        unsafe {
+            ngx_time_update();
+            let wev = (*(*r.as_ptr()).connection).write;
+            if let Self::Delay(_) = self {
+                (*wev).set_delayed(0);
+                if (*wev).timer_set() != 0 {
+                    ngx_del_timer(wev);
+                }
+            }
+            (*wev).set_ready(1);
+        }
+    }
+}
+
+/// Marks the connection as timed out, as nginx does before it finalizes with 408.
+pub fn set_timed_out(r: Request<'_>) {
+    // SAFETY: as in `write_event`.
+    unsafe { (*(*r.as_ptr()).connection).set_timedout(1) };
+}
+
+/// Stops calling `resume` for `r`.
+pub fn stop(r: Request<'_>) {
+    // SAFETY: as in `write_event`.
+    unsafe {
+        (*r.as_ptr()).write_event_handler = Some(nginx_sys::ngx_http_request_empty_handler);
+    }
+}

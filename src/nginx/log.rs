@@ -1,0 +1,96 @@
+//! nginx's error log.
+//!
+//! Text never reaches it as a format string. Lines longer than nginx's buffer are logged in pieces, and
+//! control characters are escaped, so that no text can look like a line of its own.
+
+use std::borrow::Cow;
+
+use nginx_sys::{ngx_cycle, ngx_log_error_core, ngx_log_t, ngx_uint_t};
+
+/// nginx cuts a record at NGX_MAX_ERROR_STR (2048); the rest is for time, process and context.
+const PIECE: usize = 1600;
+
+/// Severities, most severe first; their numbers are nginx's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Error = 4,
+    Warn = 5,
+    Notice = 6,
+    Info = 7,
+}
+
+/// One of nginx's logs, valid for 'a.
+#[derive(Clone, Copy)]
+pub struct Log<'a>(&'a ngx_log_t);
+
+impl<'a> Log<'a> {
+    /// # Safety
+    /// `log` must be valid for 'a.
+    pub unsafe fn from_ptr(log: *mut ngx_log_t) -> Self {
+        // SAFETY: by the contract of this function.
+        Self(unsafe { &*log })
+    }
+
+    /// Logs `text` with the context that nginx adds: client, server, request.
+    pub fn write(self, level: Level, text: impl AsRef<[u8]>) {
+        write(level, self.0, text.as_ref());
+    }
+
+    /// Logs `text` without the context, for lines that follow one with it.
+    pub fn write_plain(self, level: Level, text: impl AsRef<[u8]>) {
+        // SAFETY: a bitwise copy of a plain structure, used for this call only, while `self` is valid.
+        let mut plain: ngx_log_t = unsafe { core::ptr::read(self.0) };
+        plain.handler = None;
+        write(level, &plain, text.as_ref());
+    }
+}
+
+/// Logs one line to the process' log. May be called from any thread.
+pub fn write_line(level: Level, text: &[u8]) {
+    // SAFETY: ngx_cycle and its log are set before any worker code runs and live until it ends.
+    let log = unsafe { Log::from_ptr((*ngx_cycle).log) };
+    log.write_plain(level, text);
+}
+
+/// Logs a line that Python wrote: sys.stdout, sys.stderr.
+pub fn python_line(line: &[u8]) {
+    write_line(Level::Error, &[b"wsgi: ", line].concat());
+}
+
+fn write(level: Level, log: &ngx_log_t, text: &[u8]) {
+    if (level as ngx_uint_t) > log.log_level {
+        return;
+    }
+    let text = escape(text);
+    let mut rest: &[u8] = &text;
+    loop {
+        let (piece, after) = rest.split_at(rest.len().min(PIECE));
+        // SAFETY: the log is valid; nginx only writes to its disk_full_time. "%*s" takes a length and a
+        // pointer, so the text is no format.
+        unsafe {
+            let log = core::ptr::from_ref(log).cast_mut();
+            let format = c"%*s".as_ptr();
+            ngx_log_error_core(level as ngx_uint_t, log, 0, format, piece.len(), piece.as_ptr());
+        }
+        if after.is_empty() {
+            return;
+        }
+        rest = after;
+    }
+}
+
+fn escape(text: &[u8]) -> Cow<'_, [u8]> {
+    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+    if !text.iter().any(|byte| is_control(byte)) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = Vec::with_capacity(text.len() + 16);
+    for byte in text {
+        if is_control(byte) {
+            escaped.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+        } else {
+            escaped.push(*byte);
+        }
+    }
+    Cow::Owned(escaped)
+}

@@ -1,0 +1,330 @@
+//! What goes to the client: the head, blocks, a file, the end.
+//!
+//! One per request. Blocks are handed to nginx by reference and parked here until nginx has no more use
+//! for them; only small ones that stand next to each other are copied together.
+
+use core::ptr;
+
+use nginx_sys::{
+    ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
+    ngx_file_t, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+};
+
+use crate::block::Block;
+
+use super::headers::{self, ResponseHead};
+use super::pool;
+use super::spool::Spool;
+use super::{Code, ERROR};
+
+/// Neighbouring blocks below this size are copied into one buffer. Measured: a copy of so few bytes
+/// costs less than a buffer and an iovec of its own, and a list of ten thousand one-byte items is one
+/// write instead of ten thousand entries.
+const COPY_BELOW: usize = 512;
+
+/// What nginx answered to bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// They are with the kernel.
+    Taken,
+    /// nginx holds some of them; it says when it can go on through the write event.
+    Again,
+    /// There is nobody to send to.
+    Gone,
+}
+
+/// What nginx answered to the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadFlow {
+    /// A body may follow.
+    Body,
+    /// No body is due: HEAD, 204, 304, a subrequest that wants the head only.
+    NoBody,
+    /// A filter answered by itself, or there is nobody to send to; finalize with this code.
+    Ended(Code),
+}
+
+/// The output of one request.
+pub struct Output<B> {
+    r: *mut ngx_http_request_t,
+    free: *mut ngx_chain_t,
+    busy: *mut ngx_chain_t,
+    parked: Vec<B>,
+    is_head_sent: bool,
+    is_finished: bool,
+    is_gone: bool,
+}
+
+impl<B: Block> Output<B> {
+    /// The output of `r`.
+    ///
+    /// # Safety
+    /// `r` must stay alive as long as the output is used, on nginx's thread.
+    pub unsafe fn new(r: *mut ngx_http_request_t) -> Self {
+        Self {
+            r,
+            free: ptr::null_mut(),
+            busy: ptr::null_mut(),
+            parked: Vec::new(),
+            is_head_sent: false,
+            is_finished: false,
+            is_gone: false,
+        }
+    }
+
+    /// Whether the head has been given to nginx.
+    pub fn is_head_sent(&self) -> bool {
+        self.is_head_sent
+    }
+
+    /// Whether nginx has been told that the body is complete.
+    pub fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    /// Whether the client has left or nginx has failed to send.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Gives the client up.
+    pub fn abandon(&mut self) {
+        self.is_gone = true;
+    }
+
+    /// Sends the head.
+    pub fn send_head<'a>(
+        &mut self,
+        head: ResponseHead<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
+    ) -> HeadFlow {
+        self.is_head_sent = true;
+        // SAFETY: the request is live and this is the first and only head.
+        unsafe {
+            if headers::apply(self.r, head).is_none() {
+                self.is_gone = true;
+                return HeadFlow::Ended(ERROR);
+            }
+            let rc = ngx_http_send_header(self.r);
+            if rc == ERROR || rc > super::OK {
+                self.is_gone = rc == ERROR;
+                HeadFlow::Ended(rc)
+            } else if (*self.r).header_only() != 0 {
+                HeadFlow::NoBody
+            } else {
+                HeadFlow::Body
+            }
+        }
+    }
+
+    /// Sends `blocks`, none of them empty. `last`: the body is complete with them.
+    pub fn send(&mut self, blocks: Vec<B>, last: bool) -> Flow {
+        if blocks.is_empty() && !last {
+            return Flow::Taken;
+        }
+        let mut chain = ChainBuilder::new(self.r, &mut self.free);
+        let built = chain.blocks(&blocks).and_then(|()| chain.close(last));
+        let chain = chain.first;
+        self.parked.extend(blocks);
+        self.pass(built, chain, last)
+    }
+
+    /// Sends `length` bytes of the open file `fd` from `offset`. `last` as above.
+    pub fn send_file(&mut self, fd: i32, offset: u64, length: u64, last: bool) -> Flow {
+        let mut chain = ChainBuilder::new(self.r, &mut self.free);
+        let mut built = Some(());
+        if length > 0 {
+            built = chain.file(fd, offset, length);
+        }
+        let built = built.and_then(|()| chain.close(last));
+        let chain = chain.first;
+        self.pass(built, chain, last)
+    }
+
+    /// Sends what was spooled.
+    pub fn send_spool(&mut self, spool: &Spool) -> Flow {
+        let mut chain = ChainBuilder::new(self.r, &mut self.free);
+        let mut built = Some(());
+        if let Some((fd, length)) = spool.file() {
+            built = chain.file(fd, 0, length);
+        }
+        if !spool.memory().is_empty() {
+            built = built.and_then(|()| chain.copied(&[spool.memory()]));
+        }
+        let built = built.and_then(|()| chain.close(false));
+        let chain = chain.first;
+        self.pass(built, chain, false)
+    }
+
+    /// Lets nginx go on with what it holds.
+    pub fn flush(&mut self) -> Flow {
+        // SAFETY: an empty chain makes the filters continue with what they have.
+        let rc = unsafe { ngx_http_output_filter(self.r, ptr::null_mut()) };
+        self.after(rc, ptr::null_mut())
+    }
+
+    /// Lets go of the blocks that nginx is done with. To be called attached.
+    pub fn release(&mut self) {
+        if self.busy.is_null() {
+            self.parked.clear();
+        }
+    }
+
+    fn pass(&mut self, built: Option<()>, chain: *mut ngx_chain_t, last: bool) -> Flow {
+        if built.is_none() {
+            self.is_gone = true;
+            return Flow::Gone;
+        }
+        self.is_finished |= last;
+        // SAFETY: the chain consists of buffers that stay valid until consumed: parked blocks, pool
+        // memory, or a file that is closed later.
+        let rc = unsafe { ngx_http_output_filter(self.r, chain) };
+        self.after(rc, chain)
+    }
+
+    fn after(&mut self, rc: Code, mut chain: *mut ngx_chain_t) -> Flow {
+        if rc == ERROR {
+            self.is_gone = true;
+            return Flow::Gone;
+        }
+        // SAFETY: the chains are ours, told from those of the filters by the tag.
+        unsafe {
+            let (pool, tag) = ((*self.r).pool, tag());
+            ngx_chain_update_chains(pool, &mut self.free, &mut self.busy, &mut chain, tag);
+            let r = &*self.r;
+            let connection_holds = r.main == self.r && (*r.connection).buffered() != 0;
+            // OK does not mean sent: filters and the connection may hold data, and the output of a
+            // subrequest may wait for its turn.
+            if !self.busy.is_null() || r.buffered() != 0 || !r.postponed.is_null() || connection_holds
+            {
+                return Flow::Again;
+            }
+        }
+        Flow::Taken
+    }
+}
+
+/// The size of the regular file behind `fd`, `None` if it is something else.
+pub fn regular_file_size(fd: i32) -> Option<u64> {
+    // SAFETY: fstat writes the structure it is given.
+    unsafe {
+        let mut stat = core::mem::zeroed::<libc::stat>();
+        let is_regular =
+            libc::fstat(fd, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        is_regular.then_some(stat.st_size as u64)
+    }
+}
+
+/// Marks our buffers; any address that is ours alone will do.
+fn tag() -> *mut core::ffi::c_void {
+    static TAG: u8 = 0;
+    ptr::from_ref(&TAG).cast_mut().cast()
+}
+
+/// A chain of buffers in the making.
+struct ChainBuilder<'o> {
+    r: *mut ngx_http_request_t,
+    free: &'o mut *mut ngx_chain_t,
+    first: *mut ngx_chain_t,
+    last: *mut ngx_chain_t,
+}
+
+impl<'o> ChainBuilder<'o> {
+    fn new(r: *mut ngx_http_request_t, free: &'o mut *mut ngx_chain_t) -> Self {
+        Self { r, free, first: ptr::null_mut(), last: ptr::null_mut() }
+    }
+
+    /// Adds the blocks, small neighbours together.
+    fn blocks<B: Block>(&mut self, blocks: &[B]) -> Option<()> {
+        let is_small = |block: &B| block.as_bytes().len() < COPY_BELOW;
+        for group in blocks.chunk_by(|a, b| is_small(a) && is_small(b)) {
+            match group {
+                [block] => self.referenced(block.as_bytes())?,
+                blocks => {
+                    let bytes: Vec<&[u8]> = blocks.iter().map(Block::as_bytes).collect();
+                    self.copied(&bytes)?;
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn referenced(&mut self, bytes: &[u8]) -> Option<()> {
+        let buf = self.push()?;
+        let start = bytes.as_ptr().cast_mut();
+        buf.pos = start;
+        buf.start = start;
+        // SAFETY: one past the end of the slice.
+        buf.last = unsafe { start.add(bytes.len()) };
+        buf.end = buf.last;
+        // Read only: filters must not change it in place.
+        buf.set_memory(1);
+        Some(())
+    }
+
+    fn copied(&mut self, parts: &[&[u8]]) -> Option<()> {
+        // SAFETY: the pool lives as long as the request and so longer than the buffer.
+        let copy = unsafe { pool::copy((*self.r).pool, &parts.concat())? };
+        self.referenced(copy)
+    }
+
+    fn file(&mut self, fd: i32, offset: u64, length: u64) -> Option<()> {
+        // SAFETY: a zeroed ngx_file_t is valid; the pool and the log outlive it.
+        let file = unsafe {
+            let file = &mut *pool::zeroed::<ngx_file_t>((*self.r).pool)?.as_ptr();
+            file.fd = fd;
+            file.log = (*(*self.r).connection).log;
+            file
+        };
+        let buf = self.push()?;
+        buf.set_in_file(1);
+        buf.file = file;
+        buf.file_pos = offset as libc::off_t;
+        buf.file_last = (offset + length) as libc::off_t;
+        Some(())
+    }
+
+    /// Marks the end of what is sent now. PEP 3333 forbids to delay a block, so nginx is told to flush;
+    /// with the last one it does so anyway.
+    fn close(&mut self, last: bool) -> Option<()> {
+        // SAFETY: links and buffers of the chain are valid.
+        unsafe {
+            let buf = match self.last.as_ref() {
+                Some(link) => &mut *link.buf,
+                None => self.push()?,
+            };
+            if !last {
+                buf.set_flush(1);
+            } else if (*self.r).main == self.r {
+                buf.set_last_buf(1);
+                buf.set_last_in_chain(1);
+            } else {
+                buf.set_last_in_chain(1);
+                // A buffer without data needs a flag that says so.
+                if buf.pos == buf.last && buf.in_file() == 0 {
+                    buf.set_sync(1);
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn push(&mut self) -> Option<&'o mut ngx_buf_t> {
+        // SAFETY: nginx gives a link with a buffer, a used one of ours or a new one from the pool; it is
+        // cleared before use, as nginx's own modules do.
+        unsafe {
+            let link = ngx_chain_get_free_buf((*self.r).pool, self.free);
+            if link.is_null() {
+                return None;
+            }
+            (*link).next = ptr::null_mut();
+            ptr::write_bytes((*link).buf, 0, 1);
+            (*(*link).buf).tag = tag();
+            match self.last.as_mut() {
+                Some(last) => last.next = link,
+                None => self.first = link,
+            }
+            self.last = link;
+            Some(&mut *(*link).buf)
+        }
+    }
+}

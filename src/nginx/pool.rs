@@ -1,0 +1,50 @@
+//! Values and bytes in nginx's pools.
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+use nginx_sys::{ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t};
+
+/// Moves `value` into `pool`; it is dropped when the pool is destroyed. `None` if memory runs out.
+///
+/// # Safety
+/// `pool` must be valid. The reference must not be used after the pool is destroyed.
+pub unsafe fn place<'a, T>(pool: *mut ngx_pool_t, value: T) -> Option<&'a mut T> {
+    // SAFETY: the cleanup's data is memory for a T, aligned as malloc does (NGX_ALIGNMENT, checked
+    // below); the handler is set after the value, so it is never called on uninitialised memory.
+    unsafe {
+        const { assert!(align_of::<T>() <= nginx_sys::NGX_ALIGNMENT) };
+        let cleanup = ngx_pool_cleanup_add(pool, size_of::<T>().max(1)).as_mut()?;
+        let place = NonNull::new(cleanup.data.cast::<T>())?;
+        place.as_ptr().write(value);
+        cleanup.handler = Some(drop_in_place::<T>);
+        Some(&mut *place.as_ptr())
+    }
+}
+
+unsafe extern "C" fn drop_in_place<T>(data: *mut c_void) {
+    // SAFETY: nginx calls a cleanup once, with the data that `place` has initialised.
+    super::entry::quietly(|| unsafe { ptr::drop_in_place(data.cast::<T>()) });
+}
+
+/// Copies `bytes` into `pool`. `None` if memory runs out.
+///
+/// # Safety
+/// `pool` must be valid; the result must not be used after it is destroyed.
+pub unsafe fn copy<'a>(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<&'a mut [u8]> {
+    // SAFETY: ngx_pnalloc gives that many bytes, which are all written.
+    unsafe {
+        let copy = NonNull::new(ngx_pnalloc(pool, bytes.len().max(1)).cast::<u8>())?;
+        ptr::copy_nonoverlapping(bytes.as_ptr(), copy.as_ptr(), bytes.len());
+        Some(core::slice::from_raw_parts_mut(copy.as_ptr(), bytes.len()))
+    }
+}
+
+/// Zeroed memory for a plain C structure. `None` if memory runs out.
+///
+/// # Safety
+/// `pool` must be valid, and all zeroes a valid T.
+pub unsafe fn zeroed<T>(pool: *mut ngx_pool_t) -> Option<NonNull<T>> {
+    // SAFETY: by the contract of this function.
+    NonNull::new(unsafe { ngx_pcalloc(pool, size_of::<T>()) }.cast::<T>())
+}

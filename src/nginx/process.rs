@@ -1,0 +1,65 @@
+//! The process: which kind it is, and what a worker has to change before Python starts in it.
+
+use core::ffi::CStr;
+use std::ffi::CString;
+
+use nginx_sys::{
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_argc, ngx_argv, ngx_core_conf_t, ngx_core_module,
+    ngx_cycle_t, ngx_process, ngx_test_config,
+};
+
+/// The nginx this module was built for, "nginx/1.22.1" for example.
+pub const NGINX_VERSION: &CStr = nginx_sys::NGINX_VER;
+
+/// Whether this process serves requests. The master, and the helpers that look after caches, do not.
+pub fn is_serving() -> bool {
+    // SAFETY: set by nginx before any hook of a module runs, and only read here.
+    let process = unsafe { ngx_process };
+    process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize
+}
+
+/// Whether nginx starts, as opposed to a reload or `nginx -t`.
+pub fn is_starting(cycle: &ngx_cycle_t) -> bool {
+    // SAFETY: old_cycle is valid while modules are initialised; nginx's own ngx_is_init_cycle() looks at
+    // the same field. ngx_test_config is only read.
+    unsafe { ngx_test_config == 0 && (*cycle.old_cycle).conf_ctx.is_null() }
+}
+
+/// How many workers serve: `worker_processes`.
+pub fn worker_processes(cycle: &ngx_cycle_t) -> usize {
+    // SAFETY: the core module's configuration is there once the configuration has been read.
+    unsafe {
+        let conf = *cycle.conf_ctx.add(ngx_core_module.index);
+        let workers = (*conf.cast::<ngx_core_conf_t>()).worker_processes;
+        if ngx_process == NGX_PROCESS_SINGLE as usize { 1 } else { usize::try_from(workers).unwrap_or(1) }
+    }
+}
+
+/// The first word of nginx's command line.
+pub fn program_name() -> Vec<u8> {
+    // SAFETY: nginx keeps a copy of its arguments in ngx_argv, NUL-terminated strings.
+    unsafe {
+        if ngx_argc < 1 || (*ngx_argv).is_null() {
+            return b"nginx".to_vec();
+        }
+        CStr::from_ptr((*ngx_argv).cast()).to_bytes().to_vec()
+    }
+}
+
+/// Sets a variable of the process' environment.
+pub fn set_env(name: &CStr, value: &CStr) {
+    // SAFETY: called in init_process, before this process has other threads.
+    unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
+}
+
+/// Gives SIGCHLD its default meaning back. nginx's handler, which workers inherit, collects the exit
+/// status of every child, and so takes it away from Python's `subprocess`.
+pub fn reset_sigchld() {
+    // SAFETY: installing the default disposition is always allowed.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// `text` as a C string; NUL bytes cannot come from nginx's configuration.
+pub fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', "")).unwrap_or_default()
+}

@@ -1,0 +1,353 @@
+//! A request: a borrowed view of `ngx_http_request_t` that gives bytes instead of pointers.
+//!
+//! Made at the top of every callback, gone at its end. The strings live in the request's pool.
+
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use nginx_sys::{
+    ngx_connection_local_sockaddr, ngx_connection_t, ngx_cycle_t,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t,
+    ngx_http_script_run, ngx_inet_get_port, ngx_list_part_t, ngx_module_t, ngx_msec_t, ngx_pool_t,
+    ngx_str_t, ngx_table_elt_t, sockaddr,
+};
+
+use super::body::ClientBody;
+use super::log::Log;
+use super::shim::NGX_WSGI_SOCKADDR_STRLEN;
+
+/// Room for any address as text.
+const ADDRESS: usize = NGX_WSGI_SOCKADDR_STRLEN as usize;
+
+/// A live request.
+#[derive(Clone, Copy)]
+pub struct Request<'r> {
+    ptr: NonNull<ngx_http_request_t>,
+    live: PhantomData<&'r ngx_http_request_t>,
+}
+
+/// The server's side of the connection.
+pub struct LocalAddress {
+    text: [u8; ADDRESS],
+    len: usize,
+    /// 0 for a UNIX socket.
+    pub port: u16,
+}
+
+impl LocalAddress {
+    /// The address as text, without the port.
+    pub fn address(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+impl<'r> Request<'r> {
+    /// # Safety
+    /// `r` must be a live request of this worker, used on nginx's thread, and stay alive for 'r.
+    pub unsafe fn from_ptr(r: *mut ngx_http_request_t) -> Self {
+        // SAFETY: nginx never passes null.
+        Self { ptr: unsafe { NonNull::new_unchecked(r) }, live: PhantomData }
+    }
+
+    /// The pointer for nginx's functions.
+    pub fn as_ptr(self) -> *mut ngx_http_request_t {
+        self.ptr.as_ptr()
+    }
+
+    fn raw(self) -> &'r ngx_http_request_t {
+        // SAFETY: by the contract of `from_ptr`.
+        unsafe { self.ptr.as_ref() }
+    }
+
+    /// The connection; for HTTP/2 that of the stream.
+    pub fn connection(self) -> &'r ngx_connection_t {
+        // SAFETY: a live request has one.
+        unsafe { &*self.raw().connection }
+    }
+
+    pub fn pool(self) -> *mut ngx_pool_t {
+        self.raw().pool
+    }
+
+    /// The connection's log, with the request's context.
+    pub fn log(self) -> Log<'r> {
+        // SAFETY: the connection's log lives as long as the connection.
+        unsafe { Log::from_ptr(self.connection().log) }
+    }
+
+    /// Whether its output goes to the client now, and not after that of another subrequest.
+    pub fn is_active(self) -> bool {
+        self.connection().data.cast::<ngx_http_request_t>() == self.as_ptr()
+            && self.raw().postponed.is_null()
+    }
+
+    /// Whether the connection is HTTP/2 or HTTP/3, whose socket is shared with other requests.
+    pub fn is_multiplexed(self) -> bool {
+        !self.raw().stream.is_null() || self.raw().http_version >= 2000
+    }
+
+    pub fn is_head(self) -> bool {
+        self.raw().method == nginx_sys::NGX_HTTP_HEAD as usize
+    }
+
+    pub fn method(self) -> &'r [u8] {
+        bytes(&self.raw().method_name)
+    }
+
+    /// The decoded and normalised path.
+    pub fn uri(self) -> &'r [u8] {
+        bytes(&self.raw().uri)
+    }
+
+    pub fn args(self) -> &'r [u8] {
+        bytes(&self.raw().args)
+    }
+
+    /// The request target as the client sent it.
+    pub fn unparsed_uri(self) -> &'r [u8] {
+        bytes(&self.raw().unparsed_uri)
+    }
+
+    /// "HTTP/1.1" and the like; HTTP/0.9 has none in its request line.
+    pub fn protocol(self) -> &'r [u8] {
+        match bytes(&self.raw().http_protocol) {
+            b"" => b"HTTP/0.9",
+            protocol => protocol,
+        }
+    }
+
+    /// The host of the request line or of the Host header, without the port, checked by nginx.
+    pub fn host(self) -> &'r [u8] {
+        bytes(&self.raw().headers_in.server)
+    }
+
+    /// The first `server_name` of the server.
+    pub fn server_name(self) -> &'r [u8] {
+        // SAFETY: the core module has a server configuration for every request.
+        unsafe {
+            let conf = *self.raw().srv_conf.add(ngx_http_core_module.ctx_index);
+            bytes(&(*conf.cast::<ngx_http_core_srv_conf_t>()).server_name)
+        }
+    }
+
+    /// The location's configuration of the core module.
+    pub fn core(self) -> &'r ngx_http_core_loc_conf_t {
+        // SAFETY: the core module has a location configuration for every request.
+        unsafe { &*self.loc_conf(&raw const ngx_http_core_module).cast() }
+    }
+
+    /// The location's configuration of `module`.
+    ///
+    /// # Safety
+    /// `module` must be an HTTP module.
+    pub unsafe fn loc_conf(self, module: *const ngx_module_t) -> *mut core::ffi::c_void {
+        // SAFETY: by the contract of this function every index below the number of modules is valid.
+        unsafe { *self.raw().loc_conf.add((*module).ctx_index) }
+    }
+
+    /// `send_timeout` in milliseconds.
+    pub fn send_timeout(self) -> ngx_msec_t {
+        self.core().send_timeout
+    }
+
+    /// `root` (or `alias`) of the location, variables evaluated.
+    pub fn document_root(self) -> &'r [u8] {
+        let core = self.core();
+        if core.root_lengths.is_null() {
+            return bytes(&core.root);
+        }
+        let mut root = ngx_str_t::empty();
+        // SAFETY: the compiled scripts belong to the configuration; the result is in the request's pool.
+        let found = unsafe {
+            ngx_http_script_run(
+                self.as_ptr(),
+                &mut root,
+                (*core.root_lengths).elts,
+                0,
+                (*core.root_values).elts,
+            )
+        };
+        if found.is_null() { b"" } else { bytes(&root) }
+    }
+
+    /// The user that `auth_basic` has let in. nginx fills `headers_in.user` when it looks at the
+    /// Authorization header; if it refused the user and let the request pass for another reason
+    /// (`satisfy any`), WWW-Authenticate is there.
+    pub fn authenticated_user(self) -> Option<&'r [u8]> {
+        let refused = !self.raw().headers_out.www_authenticate.is_null();
+        Some(bytes(&self.raw().headers_in.user)).filter(|user| !user.is_empty() && !refused)
+    }
+
+    /// The client's address as text.
+    pub fn remote_addr(self) -> &'r [u8] {
+        bytes(&self.connection().addr_text)
+    }
+
+    /// The client's port; `None` for a UNIX socket.
+    pub fn remote_port(self) -> Option<u16> {
+        // SAFETY: the connection has the address of its peer.
+        unsafe { port(self.connection().sockaddr) }
+    }
+
+    /// The server's address.
+    pub fn local_address(self) -> LocalAddress {
+        let mut local = LocalAddress { text: [0; ADDRESS], len: 0, port: 0 };
+        let mut text = ngx_str_t { len: local.text.len(), data: local.text.as_mut_ptr() };
+        // SAFETY: `text` describes a buffer large enough for any address; nginx asks the system at most
+        // once per connection and keeps the result.
+        unsafe {
+            if ngx_connection_local_sockaddr(self.raw().connection, &mut text, 0) == super::OK {
+                local.len = text.len;
+                local.port = port(self.connection().local_sockaddr).unwrap_or(0);
+            }
+        }
+        local
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(self) -> bool {
+        #[cfg(ngx_feature = "http_ssl")]
+        return !self.connection().ssl.is_null();
+        #[cfg(not(ngx_feature = "http_ssl"))]
+        return false;
+    }
+
+    /// Protocol and cipher of a TLS connection: SSL_PROTOCOL and SSL_CIPHER.
+    pub fn tls(self) -> Option<(&'r [u8], &'r [u8])> {
+        if !self.is_tls() {
+            return None;
+        }
+        #[cfg(ngx_feature = "http_ssl")]
+        {
+            let (mut protocol, mut cipher) = (ngx_str_t::empty(), ngx_str_t::empty());
+            // SAFETY: the connection has TLS; both functions point into OpenSSL's static strings or
+            // allocate from the pool.
+            unsafe {
+                let c = self.raw().connection;
+                nginx_sys::ngx_ssl_get_protocol(c, self.pool(), &mut protocol);
+                nginx_sys::ngx_ssl_get_cipher_name(c, self.pool(), &mut cipher);
+                Some((from_c(protocol), from_c(cipher)))
+            }
+        }
+        #[cfg(not(ngx_feature = "http_ssl"))]
+        None
+    }
+
+    /// The headers, names in lower case.
+    pub fn headers(self) -> Headers<'r> {
+        Headers { part: Some(&self.raw().headers_in.headers.part), index: 0 }
+    }
+
+    /// Whether the client announced a body: Content-Length, chunked, or HTTP/2 without a length.
+    pub fn has_body(self) -> bool {
+        let headers = &self.raw().headers_in;
+        headers.content_length_n >= 0 || headers.chunked() != 0
+    }
+
+    /// A reader over the body, `None` if nginx has read none.
+    ///
+    /// # Safety
+    /// nginx must have read the body, and the reader must be dropped before the request ends.
+    pub unsafe fn body(self) -> Option<ClientBody> {
+        // SAFETY: request_body is null or valid; the chain stays as it is (contract).
+        unsafe {
+            let body = self.raw().request_body.as_ref()?;
+            Some(ClientBody::new(body.bufs)).filter(|body| body.remaining() > 0)
+        }
+    }
+
+    /// The length of the body that nginx has read.
+    pub fn body_length(self) -> u64 {
+        // SAFETY: the reader is dropped at once.
+        unsafe { self.body() }.map_or(0, |body| body.remaining())
+    }
+
+    /// Reads the client's body, then calls `then`, which happens at once or from a later event.
+    ///
+    /// Returns what the content handler has to return: `DONE`, or the error that was met.
+    pub fn read_body(self, then: unsafe extern "C" fn(*mut ngx_http_request_t)) -> super::Code {
+        // SAFETY: called from the content handler of a live request.
+        let rc =
+            unsafe { nginx_sys::ngx_http_read_client_request_body(self.as_ptr(), Some(then)) };
+        if rc >= nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as isize { rc } else { super::DONE }
+    }
+
+    /// Ends the request for our part; it may be gone afterwards.
+    pub fn finalize(self, rc: super::Code) {
+        // SAFETY: called once per reference that we hold.
+        unsafe { nginx_sys::ngx_http_finalize_request(self.as_ptr(), rc) };
+    }
+
+    /// The cycle of this process.
+    pub fn cycle() -> &'static ngx_cycle_t {
+        // SAFETY: set before any request exists; replaced, never freed, while requests of it live.
+        unsafe { &*nginx_sys::ngx_cycle.cast_const() }
+    }
+}
+
+/// An iterator over the headers of a request.
+#[derive(Clone)]
+pub struct Headers<'r> {
+    part: Option<&'r ngx_list_part_t>,
+    index: usize,
+}
+
+impl<'r> Iterator for Headers<'r> {
+    type Item = (&'r [u8], &'r [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let part = self.part?;
+            if self.index >= part.nelts {
+                // SAFETY: parts of a list live as long as the request; the last one's next is null.
+                self.part = unsafe { part.next.as_ref() };
+                self.index = 0;
+                continue;
+            }
+            // SAFETY: headers_in.headers is a list of ngx_table_elt_t, nelts of them in this part.
+            let header = unsafe { &*part.elts.cast::<ngx_table_elt_t>().add(self.index) };
+            self.index += 1;
+            // A header with hash 0 has been deleted.
+            if header.hash != 0 {
+                // SAFETY: lowcase_key has the length of key.
+                let name =
+                    unsafe { core::slice::from_raw_parts(header.lowcase_key, header.key.len) };
+                return Some((name, bytes(&header.value)));
+            }
+        }
+    }
+}
+
+/// The bytes of a string in a pool.
+pub(super) fn bytes<'r>(string: &ngx_str_t) -> &'r [u8] {
+    if string.len == 0 || string.data.is_null() {
+        return &[];
+    }
+    // SAFETY: nginx's strings are pointer and length of initialised memory of their pool, which lives as
+    // long as the request or configuration that the caller borrowed the string from.
+    unsafe { core::slice::from_raw_parts(string.data, string.len) }
+}
+
+/// The bytes of one of OpenSSL's names, whose length nginx leaves to the caller in some versions.
+#[cfg(ngx_feature = "http_ssl")]
+fn from_c<'r>(string: ngx_str_t) -> &'r [u8] {
+    if string.data.is_null() {
+        return &[];
+    }
+    if string.len > 0 {
+        return bytes(&string);
+    }
+    // SAFETY: a non-null name without length is a NUL-terminated static string.
+    unsafe { core::ffi::CStr::from_ptr(string.data.cast()).to_bytes() }
+}
+
+/// # Safety
+/// `address` must be null or valid.
+unsafe fn port(address: *mut sockaddr) -> Option<u16> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let family = i32::from(address.as_ref()?.sa_family);
+        let is_inet = family == libc::AF_INET || family == libc::AF_INET6;
+        is_inet.then(|| ngx_inet_get_port(address))
+    }
+}

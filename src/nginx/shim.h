@@ -1,0 +1,68 @@
+/*
+ * The C shim: what bindgen cannot translate, that is macros, inline functions and the places where
+ * nginx's structures differ between versions in a way that is simpler said in C.  build.rs compiles
+ * it against the very headers of the nginx in use and binds `ngx_wsgi_*` and `NGX_WSGI_*` for Rust.
+ */
+
+#ifndef NGX_WSGI_SHIM_H_INCLUDED
+#define NGX_WSGI_SHIM_H_INCLUDED
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#if (nginx_version < 1022000)
+#error nginx 1.22.0 or newer is required
+#endif
+
+
+/*
+ * Sizes of the structures that Rust reads.  Three parties must agree: nginx-sys (whose generated
+ * layout tests are off), clang (evaluates the enum below for bindgen) and the C compiler that
+ * nginx and this shim are built with.  build.rs and shim.c compare them at compile time.
+ */
+
+#define NGX_WSGI_STRUCTURES(_)                                                                     \
+    _(ngx_buf_t)                                                                                   \
+    _(ngx_chain_t)                                                                                 \
+    _(ngx_command_t)                                                                               \
+    _(ngx_conf_t)                                                                                  \
+    _(ngx_connection_t)                                                                            \
+    _(ngx_cycle_t)                                                                                 \
+    _(ngx_event_t)                                                                                 \
+    _(ngx_file_t)                                                                                  \
+    _(ngx_http_complex_value_t)                                                                    \
+    _(ngx_http_core_loc_conf_t)                                                                    \
+    _(ngx_http_core_main_conf_t)                                                                   \
+    _(ngx_http_core_srv_conf_t)                                                                    \
+    _(ngx_http_headers_in_t)                                                                       \
+    _(ngx_http_headers_out_t)                                                                      \
+    _(ngx_http_request_body_t)                                                                     \
+    _(ngx_http_request_t)                                                                          \
+    _(ngx_log_t)                                                                                   \
+    _(ngx_module_t)                                                                                \
+    _(ngx_path_t)                                                                                  \
+    _(ngx_pool_t)                                                                                  \
+    _(ngx_table_elt_t)                                                                             \
+    _(ngx_temp_file_t)
+
+enum ngx_wsgi_sizeof {
+#define NGX_WSGI_SIZEOF(type) NGX_WSGI_SIZEOF_##type = sizeof(type),
+    NGX_WSGI_STRUCTURES(NGX_WSGI_SIZEOF)
+#undef NGX_WSGI_SIZEOF
+};
+
+
+/* The longest text of an address, as ngx_inet.h computes it. */
+enum { NGX_WSGI_SOCKADDR_STRLEN = NGX_SOCKADDR_STRLEN };
+
+
+/*
+ * Makes `h` the response's Cache-Control, which must be in headers_out.headers already: nginx keeps
+ * a second reference for its expires, gzip and cache logic.  NGX_ERROR when memory runs out.
+ */
+ngx_int_t ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h);
+
+
+#endif /* NGX_WSGI_SHIM_H_INCLUDED */

@@ -1,0 +1,29 @@
+//! The Python room: the interpreter and what it takes to give it Rust objects.
+//!
+//! Nothing here knows of requests or of nginx. PyO3's process-wide conveniences (`#[pyclass]`,
+//! `intern!`, `PyOnceLock`, `create_exception!`) are not used: every Python object of ours belongs to
+//! one interpreter, so that more than one interpreter stays possible.
+
+mod block;
+mod class;
+mod context;
+mod dict;
+mod handle;
+mod interpreter;
+mod owned;
+mod package;
+mod runtime;
+mod text;
+
+pub use block::PyBlock;
+pub use class::{Class, HeapType, Instance, Kept, Method, Methods};
+pub use context::Context;
+pub use dict::set_default;
+pub use handle::Handle;
+pub use interpreter::Interpreter;
+pub use owned::Owned;
+#[cfg(debug_assertions)]
+pub use package::panic;
+pub use package::Package;
+pub use runtime::{Settings, python_version, start, stop};
+pub use text::{latin1, latin1_bytes};

@@ -1,0 +1,23 @@
+//! What PyO3 does not offer of dictionaries.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+/// Sets `dict[key]` unless it is set, with one look-up; returns the value that was there.
+pub fn set_default<'py>(
+    dict: &Bound<'py, PyDict>,
+    key: &Bound<'py, PyString>,
+    value: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    // SAFETY: attached, the arguments are valid objects; the result is a borrowed reference to the value
+    // now in the dictionary, or null with an exception set.
+    unsafe {
+        let current = ffi::PyDict_SetDefault(dict.as_ptr(), key.as_ptr(), value.as_ptr());
+        if current.is_null() {
+            return Err(PyErr::fetch(dict.py()));
+        }
+        let inserted = current == value.as_ptr();
+        Ok((!inserted).then(|| Bound::from_borrowed_ptr(dict.py(), current)))
+    }
+}

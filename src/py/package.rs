@@ -1,0 +1,164 @@
+//! The package `ngx_wsgi`: the Python half of the module, embedded in it, and what it needs of Rust.
+//!
+//! Made once per interpreter by `runtime::start`, kept in the interpreter's state.
+
+use core::ffi::CStr;
+
+use pyo3::Borrowed;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyModule, PyString};
+
+use super::class::{Class, HeapType, Instance, Method, Methods};
+
+/// Writes one line to the error log; callable from any thread.
+pub type LineLogger = fn(&[u8]);
+
+macro_rules! source {
+    ($file:literal) => {
+        match CStr::from_bytes_with_nul(
+            concat!(include_str!(concat!("../../python/ngx_wsgi/", $file)), "\0").as_bytes(),
+        ) {
+            Ok(source) => source,
+            Err(_) => panic!("a NUL byte in embedded Python source"),
+        }
+    };
+}
+
+const INIT: &CStr = source!("__init__.py");
+const LOADER: &CStr = source!("loader.py");
+const STREAMS: &CStr = source!("streams.py");
+const PROCESS: &CStr = source!("process.py");
+
+/// The functions of the package that Rust calls.
+pub struct Package {
+    load: Py<PyAny>,
+    describe: Py<PyAny>,
+    run_exit_functions: Py<PyAny>,
+}
+
+impl Package {
+    /// Imports the package into the current interpreter and lets it change what must be different in a
+    /// worker: the standard streams and `signal.signal`.
+    pub fn install(py: Python<'_>, log: LineLogger) -> PyResult<Self> {
+        let package = PyModule::from_code(py, INIT, c"<ngx_wsgi>", c"ngx_wsgi")?;
+        let loader = PyModule::from_code(py, LOADER, c"<ngx_wsgi/loader>", c"ngx_wsgi.loader")?;
+        let streams = PyModule::from_code(py, STREAMS, c"<ngx_wsgi/streams>", c"ngx_wsgi.streams")?;
+        let process = PyModule::from_code(py, PROCESS, c"<ngx_wsgi/process>", c"ngx_wsgi.process")?;
+        package.setattr("__version__", env!("CARGO_PKG_VERSION"))?;
+
+        let native = HeapType::<Native>::new(py)?.instance(py, Native { log })?;
+        streams.call_method1("install", (native.method::<Log>()?,))?;
+        process.call_method0("refuse_signal_handlers")?;
+        #[cfg(debug_assertions)]
+        package.setattr("_panic", native.method::<panic::Panic>()?)?;
+
+        Ok(Self {
+            load: loader.getattr("load")?.unbind(),
+            describe: loader.getattr("describe")?.unbind(),
+            run_exit_functions: process.getattr("run_exit_functions")?.unbind(),
+        })
+    }
+
+    /// Imports an application; see `load` in loader.py.
+    pub fn load<'py>(
+        &self,
+        py: Python<'py>,
+        script: Option<&str>,
+        module: Option<&str>,
+        attribute: &str,
+        is_factory: bool,
+        directories: &[String],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let directories = PyList::new(py, directories)?;
+        self.load.bind(py).call1((script, module, attribute, is_factory, directories))
+    }
+
+    /// One line that sums `error` up, and the lines of its traceback. Never fails: an exception that
+    /// cannot be printed is described by its type.
+    pub fn describe(&self, py: Python<'_>, error: &PyErr) -> (String, Vec<String>) {
+        let described = self.describe.bind(py).call1((error.clone_ref(py).into_value(py),)).and_then(|described| {
+            let (summary, lines) =
+                described.extract::<(Bound<'_, PyString>, Vec<Bound<'_, PyString>>)>()?;
+            let text = |s: &Bound<'_, PyString>| s.to_string_lossy().into_owned();
+            Ok((text(&summary), lines.iter().map(text).collect()))
+        });
+        described.unwrap_or_else(|_| {
+            let name = error.get_type(py).qualname().map(|name| name.to_string());
+            (name.unwrap_or_else(|_| "an exception".to_owned()), Vec::new())
+        })
+    }
+
+    /// Runs the functions registered with `atexit`.
+    pub fn run_exit_functions(&self, py: Python<'_>) -> PyResult<()> {
+        self.run_exit_functions.call0(py).map(drop)
+    }
+}
+
+/// The Rust functions that the package calls.
+struct Native {
+    log: LineLogger,
+}
+
+impl Class for Native {
+    const NAME: &'static CStr = c"ngx_wsgi.Native";
+    const DOC: &'static CStr = c"What the package needs of the module.";
+
+    fn methods(methods: &mut Methods<Self>) {
+        methods.add::<Log>();
+    }
+}
+
+struct Log;
+
+impl Method<Native> for Log {
+    const NAME: &'static CStr = c"log";
+    const DOC: &'static CStr = c"log(line: bytes)\n\nWrites one line to nginx's error log.";
+
+    fn call<'py>(
+        this: &Instance<'py, Native>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(line) = args.first().and_then(|arg| arg.cast::<PyBytes>().ok()) {
+            (this.get().log)(line.as_bytes());
+        }
+        Ok(this.py().None().into_bound(this.py()))
+    }
+}
+
+/// Panics on demand, to test that a panic hurts one request and not the worker. Debug builds only.
+#[cfg(debug_assertions)]
+pub mod panic {
+    use core::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    static AT_NEXT_STEP: AtomicBool = AtomicBool::new(false);
+
+    /// Panics if `ngx_wsgi._panic("step")` was called since.
+    pub fn at_step() {
+        if AT_NEXT_STEP.swap(false, Ordering::Relaxed) {
+            panic!("provoked at a step");
+        }
+    }
+
+    pub struct Panic;
+
+    impl Method<Native> for Panic {
+        const NAME: &'static CStr = c"_panic";
+        const DOC: &'static CStr = c"_panic(where: str)\n\nPanics in Rust: at once, or at the next step.";
+
+        fn call<'py>(
+            this: &Instance<'py, Native>,
+            args: &[Borrowed<'_, 'py, PyAny>],
+            _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+        ) -> PyResult<Bound<'py, PyAny>> {
+            let place: Option<String> = args.first().and_then(|arg| arg.extract().ok());
+            if place.as_deref() == Some("step") {
+                AT_NEXT_STEP.store(true, Ordering::Relaxed);
+                return Ok(this.py().None().into_bound(this.py()));
+            }
+            panic!("provoked in a call");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The gateway room: PEP 3333 between Rust and Python.
+//!
+//! Nothing here knows of nginx; what the gateway needs of its host is the trait [`Host`]. There is no
+//! unsafe code either, so that `cargo test` covers the room.
+#![forbid(unsafe_code)]
+
+mod app;
+mod app_iter;
+mod environ;
+mod errors;
+mod exchange;
+mod file_wrapper;
+mod head;
+mod input;
+mod keys;
+mod meter;
+mod mount;
+mod start_response;
+mod target;
+
+pub use app::App;
+pub use app_iter::Step;
+pub use environ::{Constants, Environ, Parts};
+pub use errors::LineLog;
+pub use exchange::{Exchange, Gateway};
+pub use input::Body;
+pub use mount::Mount;
+pub use meter::Meter;
+pub use start_response::Writer;
+pub use target::{Source, Target};
+
+/// What the gateway stands on, one set of types for each executor.
+pub trait Host: Sized + 'static {
+    /// Takes what an application writes with `write()`.
+    type Writer: Writer + Send;
+    /// Takes the lines of `wsgi.errors`.
+    type Log: LineLog + Send;
+    /// Gives the bytes of the request's body.
+    type Body: Body + Send;
+}

@@ -1,0 +1,152 @@
+//! app_iter: what the application returned, asked for one block after the other.
+//!
+//! Made when the call returns, owned by the exchange, closed exactly once. Who drives it decides when to
+//! take the next step; here is only what a step is.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyIterator, PyList, PyString, PyTuple};
+
+use crate::error::Error;
+use crate::py::PyBlock;
+
+use super::Host;
+use super::exchange::Gateway;
+use super::file_wrapper::FileRange;
+
+/// What one step gave.
+pub enum Step {
+    /// A block to send before the next step.
+    Block(PyBlock),
+    /// An empty item: nothing to send, and a good moment to do something else.
+    Empty,
+    /// All blocks of a list, empty ones left out. There is nothing more.
+    All(Vec<PyBlock>),
+    /// A file that nginx may send. If it cannot, `AppIter::read_file` makes the file give blocks.
+    File(FileRange),
+    /// There is nothing more.
+    Done,
+}
+
+/// The application's result while it is worked off.
+pub struct AppIter {
+    /// The object that the application returned; `close()` is called on it and on nothing else.
+    object: Py<PyAny>,
+    rest: Rest,
+}
+
+enum Rest {
+    /// A list or a tuple, sent in one go.
+    Sequence,
+    /// A file wrapper around a regular file.
+    File(FileRange),
+    /// Any other iterable.
+    Iterator(Py<PyIterator>),
+    /// Nothing.
+    Nothing,
+}
+
+impl AppIter {
+    /// Looks at what the application returned. `has_written`: `write()` was used, so a file is read and
+    /// not sent, because what was written goes first and Content-Length is not the file's.
+    pub fn new<H: Host>(
+        object: Bound<'_, PyAny>,
+        gateway: &Gateway<H>,
+        has_written: bool,
+    ) -> Result<Self, Error> {
+        let py = object.py();
+        if object.is_exact_instance_of::<PyList>() || object.is_exact_instance_of::<PyTuple>() {
+            return Ok(Self { object: object.unbind(), rest: Rest::Sequence });
+        }
+        if let Some(wrapper) = gateway.file_wrapper(&object).filter(|_| !has_written)
+            && let Some(range) = wrapper.get().range(py)?
+        {
+            return Ok(Self { object: object.unbind(), rest: Rest::File(range) });
+        }
+        if let Some(advice) = mistaken_type(&object)? {
+            return Err(Error::NotIterable(advice));
+        }
+        let iterator = object.try_iter()?.unbind();
+        Ok(Self { object: object.unbind(), rest: Rest::Iterator(iterator) })
+    }
+
+    /// Asks for the next block. Must not be called again once it returned `All`, `Done` or an error.
+    pub fn step(&mut self, py: Python<'_>) -> Result<Step, Error> {
+        match &self.rest {
+            Rest::Iterator(iterator) => match iterator.bind(py).clone().next() {
+                Some(item) => Ok(match block(&item?)? {
+                    Some(block) => Step::Block(block),
+                    None => Step::Empty,
+                }),
+                None => Ok(Step::Done),
+            },
+            Rest::Sequence => {
+                self.rest = Rest::Nothing;
+                let object = self.object.bind(py);
+                let blocks = match object.cast::<PyList>() {
+                    Ok(list) => blocks(list.iter())?,
+                    Err(_) => blocks(object.cast::<PyTuple>().map_err(PyErr::from)?.iter())?,
+                };
+                Ok(Step::All(blocks))
+            }
+            Rest::File(range) => Ok(Step::File(*range)),
+            Rest::Nothing => Ok(Step::Done),
+        }
+    }
+
+    /// Makes a file give blocks, because nginx cannot send it.
+    pub fn read_file(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.rest = Rest::Iterator(self.object.bind(py).try_iter()?.unbind());
+        Ok(())
+    }
+
+    /// The file is with nginx: nothing more to ask for.
+    pub fn file_taken(&mut self) {
+        self.rest = Rest::Nothing;
+    }
+
+    /// Calls `close()` of what the application returned, if it has one.
+    pub fn close<H: Host>(self, py: Python<'_>, gateway: &Gateway<H>) -> PyResult<()> {
+        close(self.object.bind(py), gateway)
+    }
+}
+
+/// Calls `close()` of `object`, if it has one (PEP 3333, Specification Details).
+pub fn close<H: Host>(object: &Bound<'_, PyAny>, gateway: &Gateway<H>) -> PyResult<()> {
+    if object.is_exact_instance_of::<PyList>() || object.is_exact_instance_of::<PyTuple>() {
+        return Ok(());
+    }
+    match object.getattr_opt(&gateway.keys().close)? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+fn blocks<'py>(items: impl Iterator<Item = Bound<'py, PyAny>>) -> Result<Vec<PyBlock>, Error> {
+    items.filter_map(|item| block(&item).transpose()).collect()
+}
+
+/// The item as a block, `None` if it is empty.
+fn block(item: &Bound<'_, PyAny>) -> Result<Option<PyBlock>, Error> {
+    match item.cast::<PyBytes>() {
+        Ok(bytes) if bytes.as_bytes().is_empty() => Ok(None),
+        Ok(bytes) => Ok(Some(PyBlock::new(bytes))),
+        Err(_) => Err(Error::NotBytes(item.get_type().qualname()?.to_string())),
+    }
+}
+
+/// What to tell somebody who returned something that is no iterable of `bytes`.
+fn mistaken_type(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    const WANTED: &str = "not an iterable of bytes; return";
+    Ok(if object.is_none() {
+        Some(format!("None, {WANTED} a list such as [b\"...\"]"))
+    } else if object.is_instance_of::<PyString>() {
+        Some(format!("a str, {WANTED} [body.encode()]"))
+    } else if object.is_instance_of::<PyBytes>() {
+        Some(format!("bytes, {WANTED} [body]"))
+    } else if !object.hasattr("__iter__")? && !object.hasattr("__getitem__")? {
+        let kind = object.get_type().qualname()?;
+        Some(format!("an object of type {kind}, {WANTED} a list such as [b\"...\"]"))
+    } else {
+        None
+    })
+}

@@ -1,0 +1,175 @@
+//! One request and its response as the application sees them.
+//!
+//! An exchange is made by the executor when the body has been read, and ends with the request. The
+//! objects it lent to Python are emptied then, whoever still holds them.
+
+use core::cell::RefCell;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::Error;
+use crate::py::{Context, HeapType, Instance, Kept};
+
+use super::Host;
+use super::app_iter::{self, AppIter, Step};
+use super::environ::{Environ, Parts};
+use super::errors::Errors;
+use super::file_wrapper::FileWrapper;
+use super::head::Head;
+use super::input::Input;
+use super::keys::Keys;
+use super::start_response::{Responder, StartResponse};
+
+/// What the gateway keeps per interpreter: its types and strings.
+pub struct Gateway<H: Host> {
+    keys: Keys,
+    responder: HeapType<Responder<H>>,
+    errors: HeapType<Errors<H>>,
+    input: HeapType<Input<H>>,
+    file_wrapper: HeapType<FileWrapper>,
+    empty_input: Kept<Input<H>>,
+}
+
+impl<H: Host> Gateway<H> {
+    /// Makes the types.
+    pub fn new(py: Python<'_>) -> PyResult<Self> {
+        let input = HeapType::new(py)?;
+        Ok(Self {
+            keys: Keys::new(py),
+            responder: HeapType::new(py)?,
+            errors: HeapType::new(py)?,
+            file_wrapper: HeapType::new(py)?,
+            empty_input: input.instance(py, Input::empty())?.unbind(),
+            input,
+        })
+    }
+
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    pub(super) fn file_wrapper_type(&self) -> &Py<PyAny> {
+        self.file_wrapper.as_any()
+    }
+
+    pub(super) fn file_wrapper<'py>(
+        &self,
+        object: &Bound<'py, PyAny>,
+    ) -> Option<Instance<'py, FileWrapper>> {
+        self.file_wrapper.downcast(object)
+    }
+}
+
+/// A request between the call of the application and `close()`. To be dropped attached.
+pub struct Exchange<H: Host> {
+    responder: Kept<Responder<H>>,
+    errors: Kept<Errors<H>>,
+    /// Absent for a request without a body, which shares the empty one.
+    input: Option<Kept<Input<H>>>,
+    context: Context,
+    app_iter: RefCell<Option<AppIter>>,
+}
+
+impl<H: Host> Exchange<H> {
+    /// Makes the objects that the application will see.
+    pub fn new(
+        py: Python<'_>,
+        gateway: &Gateway<H>,
+        writer: H::Writer,
+        log: H::Log,
+        body: Option<H::Body>,
+    ) -> PyResult<Self> {
+        let input = match body {
+            Some(body) => Some(gateway.input.instance(py, Input::new(body))?.unbind()),
+            None => None,
+        };
+        Ok(Self {
+            responder: gateway.responder.instance(py, Responder::new(writer))?.unbind(),
+            errors: gateway.errors.instance(py, Errors::new(log))?.unbind(),
+            input,
+            context: Context::copy_current(py)?,
+            app_iter: RefCell::new(None),
+        })
+    }
+
+    /// Runs one slice: everything of the application runs in the request's own context.
+    pub fn slice<R>(&self, py: Python<'_>, f: impl FnOnce() -> R) -> PyResult<R> {
+        self.context.run(py, f)
+    }
+
+    /// environ for this request.
+    pub fn environ<'py, 'a>(
+        &self,
+        py: Python<'py>,
+        gateway: &Gateway<H>,
+        environ: &Environ,
+        parts: Parts<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let input = self.input.as_ref().unwrap_or(&gateway.empty_input).bind(py);
+        let errors = self.errors.bind(py);
+        environ.build(py, gateway, parts, input.as_any(), errors.as_any())
+    }
+
+    /// Calls the application. `has_written` is asked after the call.
+    pub fn call(
+        &self,
+        py: Python<'_>,
+        gateway: &Gateway<H>,
+        app: &Bound<'_, PyAny>,
+        environ: Bound<'_, PyDict>,
+        has_written: impl FnOnce() -> bool,
+    ) -> Result<(), Error> {
+        let start_response = self.responder.bind(py).method::<StartResponse>()?;
+        let result = app.call1((environ, start_response))?;
+        match AppIter::new(result.clone(), gateway, has_written()) {
+            Ok(app_iter) => {
+                self.app_iter.replace(Some(app_iter));
+                Ok(())
+            }
+            Err(error) => {
+                // The first error is the one to report; that of close() would only follow from it.
+                let _ = app_iter::close(&result, gateway);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks the application for the next block.
+    pub fn step(&self, py: Python<'_>) -> Result<Step, Error> {
+        match &mut *self.app_iter.borrow_mut() {
+            Some(app_iter) => app_iter.step(py),
+            None => Ok(Step::Done),
+        }
+    }
+
+    /// nginx has taken the file of `Step::File`, or (`taken` false) cannot send it.
+    pub fn file_taken(&self, py: Python<'_>, taken: bool) -> PyResult<()> {
+        match &mut *self.app_iter.borrow_mut() {
+            Some(app_iter) if taken => app_iter.file_taken(),
+            Some(app_iter) => app_iter.read_file(py)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the head out to send it, if `start_response` has been called.
+    pub fn commit_head(&self, py: Python<'_>) -> Option<Head> {
+        self.responder.bind(py).get().commit()
+    }
+
+    /// Ends the exchange: `close()`, once, and everything lent to Python is taken back.
+    pub fn end(&self, py: Python<'_>, gateway: &Gateway<H>) -> PyResult<()> {
+        let app_iter = self.app_iter.take();
+        let closed = match app_iter {
+            Some(app_iter) => self.slice(py, || app_iter.close(py, gateway)).flatten(),
+            None => Ok(()),
+        };
+        self.responder.bind(py).get().end();
+        self.errors.bind(py).get().end();
+        if let Some(input) = &self.input {
+            input.bind(py).get().end();
+        }
+        closed
+    }
+}

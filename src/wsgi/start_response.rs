@@ -1,0 +1,212 @@
+//! `start_response` and the `write` that it returns.
+//!
+//! Both are methods of one object per request, the responder. It keeps the head aside until the first
+//! block goes out; until then another call with `exc_info` may replace it.
+
+use core::cell::{Cell, RefCell};
+use core::ffi::CStr;
+
+use pyo3::Borrowed;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::py::{Class, Instance, Method, Methods, PyBlock, latin1_bytes};
+
+use super::Host;
+use super::head::{Head, HeadError};
+
+/// Takes what the application writes with `write()`.
+pub trait Writer: 'static {
+    /// Sends `block`, after the head if that has not gone out.
+    fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()>;
+
+    /// The request ends; writing fails from now on.
+    fn end(&self);
+}
+
+/// The value behind `start_response`.
+pub struct Responder<H: Host> {
+    writer: H::Writer,
+    head: RefCell<Option<Head>>,
+    called: Cell<bool>,
+    committed: Cell<bool>,
+    ended: Cell<bool>,
+}
+
+impl<H: Host> Responder<H> {
+    pub fn new(writer: H::Writer) -> Self {
+        Self {
+            writer,
+            head: RefCell::new(None),
+            called: Cell::new(false),
+            committed: Cell::new(false),
+            ended: Cell::new(false),
+        }
+    }
+
+    /// Takes the head out to send it. From now on it cannot be replaced.
+    pub fn commit(&self) -> Option<Head> {
+        let head = self.head.take();
+        self.committed.set(self.committed.get() || head.is_some());
+        head
+    }
+
+    /// Lets go of the request.
+    pub fn end(&self) {
+        self.ended.set(true);
+        self.writer.end();
+    }
+
+    fn check_alive(&self, name: &str) -> PyResult<()> {
+        if self.ended.get() {
+            return Err(PyRuntimeError::new_err(format!("{name}() is used after its request ended")));
+        }
+        Ok(())
+    }
+}
+
+impl<H: Host> Class for Responder<H> {
+    const NAME: &'static CStr = c"ngx_wsgi.Responder";
+    const DOC: &'static CStr = c"What start_response() and write() of PEP 3333 belong to.";
+
+    fn methods(methods: &mut Methods<Self>) {
+        methods.add::<StartResponse>().add::<Write>();
+    }
+}
+
+/// The callable that applications get.
+pub struct StartResponse;
+
+impl<H: Host> Method<Responder<H>> for StartResponse {
+    const NAME: &'static CStr = c"start_response";
+    const DOC: &'static CStr = c"start_response(status: str, headers: list[tuple[str, str]], \
+        exc_info=None) -> Callable[[bytes], None]\n\n\
+        Begins the response (PEP 3333, The start_response() Callable). Returns write().";
+    const KEYWORD: Option<&'static str> = Some("exc_info");
+
+    fn call<'py>(
+        this: &Instance<'py, Responder<H>>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (status, headers, exc_info) = match (args, keyword) {
+            ([status, headers], exc_info) => (status, headers, exc_info),
+            ([status, headers, exc_info], None) => (status, headers, Some(*exc_info)),
+            _ => {
+                return Err(PyTypeError::new_err(
+                    "start_response() takes a status, a list of headers and optionally exc_info",
+                ));
+            }
+        };
+        let responder = this.get();
+        responder.check_alive("start_response")?;
+        let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
+        match exc_info {
+            Some(exc_info) if responder.committed.get() => return Err(reraise(&exc_info)?),
+            Some(_) => {}
+            None if responder.called.get() => {
+                return Err(PyRuntimeError::new_err(
+                    "start_response() was called before; a second call needs exc_info",
+                ));
+            }
+            None => {}
+        }
+        responder.called.set(true);
+        responder.head.replace(None);
+        let head = parse(status, headers)?;
+        responder.head.replace(Some(head));
+        this.method::<Write>()
+    }
+}
+
+/// The headers are out: PEP 3333 wants the original exception raised again, with its traceback.
+fn reraise(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let exc_info = exc_info.cast::<PyTuple>().map_err(|_| {
+        PyTypeError::new_err("exc_info is not a tuple (type, value, traceback)")
+    })?;
+    let value = exc_info.get_item(1)?;
+    let traceback = exc_info.get_item(2)?;
+    if !traceback.is_none() {
+        value.call_method1("with_traceback", (traceback,))?;
+    }
+    Ok(PyErr::from_value(value))
+}
+
+fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
+    let status = native_string(status, || "status".to_owned())?;
+    let headers = headers.cast_exact::<PyList>().map_err(|_| {
+        PyTypeError::new_err(format!("headers must be a list, not {}", kind(headers)))
+    })?;
+    let status = bytes_of(&status, || "the status".to_owned())?;
+    let mut head = Head::new(status, headers.len()).map_err(value_error)?;
+    for header in headers {
+        let Ok(pair) = header.cast::<PyTuple>() else {
+            let kind = kind(&header);
+            return Err(PyTypeError::new_err(format!("a header must be a tuple, not {kind}")));
+        };
+        if pair.len() != 2 {
+            let length = pair.len();
+            return Err(PyTypeError::new_err(format!("a header must be a pair, not {length} items")));
+        }
+        let name = native_string(&pair.get_item(0)?, || "a header's name".to_owned())?;
+        let name_bytes = bytes_of(&name, || "a header's name".to_owned())?;
+        let value = pair.get_item(1)?;
+        let value = native_string(&value, || format!("the value of {name:?}"))?;
+        let value = bytes_of(&value, || format!("the value of {name:?}"))?;
+        head.push(name_bytes, value).map_err(value_error)?;
+    }
+    Ok(head)
+}
+
+fn native_string<'py>(
+    value: &Bound<'py, PyAny>,
+    what: impl Fn() -> String,
+) -> PyResult<Bound<'py, PyString>> {
+    value.cast::<PyString>().cloned().map_err(|_| {
+        PyTypeError::new_err(format!("{} must be str, not {}", what(), kind(value)))
+    })
+}
+
+fn bytes_of<'a>(text: &'a Bound<'_, PyString>, what: impl Fn() -> String) -> PyResult<&'a [u8]> {
+    latin1_bytes(text)?.ok_or_else(|| {
+        PyValueError::new_err(format!("{} holds characters that are not Latin-1", what()))
+    })
+}
+
+fn value_error(error: HeadError) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+fn kind(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string())
+}
+
+/// The callable that `start_response` returns.
+pub struct Write;
+
+impl<H: Host> Method<Responder<H>> for Write {
+    const NAME: &'static CStr = c"write";
+    const DOC: &'static CStr = c"write(data: bytes) -> None\n\n\
+        Sends data before anything that the application's iterable yields (PEP 3333).";
+
+    fn call<'py>(
+        this: &Instance<'py, Responder<H>>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let [data] = args else {
+            return Err(PyTypeError::new_err("write() takes exactly one argument"));
+        };
+        let Ok(data) = data.cast::<PyBytes>() else {
+            let kind = kind(data);
+            return Err(PyTypeError::new_err(format!("write() argument must be bytes, not {kind}")));
+        };
+        let responder = this.get();
+        responder.check_alive("write")?;
+        if !data.as_bytes().is_empty() {
+            responder.writer.write(this.py(), PyBlock::new(&data))?;
+        }
+        Ok(this.py().None().into_bound(this.py()))
+    }
+}
