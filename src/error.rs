@@ -11,7 +11,7 @@ pub enum Error {
     Raised(PyErr),
     /// The application could not be imported; the text sums the reason up.
     NotLoaded(String),
-    /// It returned something else than an iterable of `bytes`.
+    /// It returned an object of the named type, which is no iterable of `bytes`.
     NotIterable(String),
     /// An item of the iterable is not `bytes` but of the named type.
     NotBytes(String),
@@ -38,11 +38,19 @@ impl fmt::Display for Error {
             // The executor describes exceptions, because that needs the interpreter.
             Self::Raised(_) => write!(f, "raised an exception"),
             Self::NotLoaded(reason) => write!(f, "is not loaded ({reason})"),
-            Self::NotIterable(advice) => write!(f, "returned {advice}"),
-            Self::NotBytes(kind) => match kind.as_str() {
-                "str" => write!(f, "yielded a str, not bytes; encode it first"),
-                kind => write!(f, "yielded {} {kind}, not bytes", article(kind)),
-            },
+            Self::NotIterable(kind) => {
+                let instead = match kind.as_str() {
+                    "str" => "[body.encode()]",
+                    "bytes" => "[body]",
+                    _ => "a list such as [b\"...\"]",
+                };
+                let returned = a(kind);
+                write!(f, "returned {returned}, not an iterable of bytes; return {instead}")
+            }
+            Self::NotBytes(kind) => {
+                let advice = if kind == "str" { "; encode it first" } else { "" };
+                write!(f, "yielded {}, not bytes{advice}", a(kind))
+            }
             Self::NoStartResponse => write!(f, "returned without calling start_response"),
             Self::Short { sent, declared } => write!(
                 f,
@@ -54,8 +62,16 @@ impl fmt::Display for Error {
     }
 }
 
-fn article(word: &str) -> &'static str {
-    if word.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" }
+/// An object of this type, in words.
+fn a(kind: &str) -> String {
+    match kind {
+        "NoneType" => "None".to_owned(),
+        "bytes" => "bytes".to_owned(),
+        kind if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) => {
+            format!("an {kind}")
+        }
+        kind => format!("a {kind}"),
+    }
 }
 
 #[cfg(test)]
@@ -68,5 +84,13 @@ mod tests {
         assert_eq!(text("str"), "yielded a str, not bytes; encode it first");
         assert_eq!(text("int"), "yielded an int, not bytes");
         assert_eq!(text("bytearray"), "yielded a bytearray, not bytes");
+        assert_eq!(text("NoneType"), "yielded None, not bytes");
+        let text = |kind: &str| Error::NotIterable(kind.to_owned()).to_string();
+        assert_eq!(text("str"), "returned a str, not an iterable of bytes; return [body.encode()]");
+        assert_eq!(text("bytes"), "returned bytes, not an iterable of bytes; return [body]");
+        assert_eq!(
+            text("NoneType"),
+            "returned None, not an iterable of bytes; return a list such as [b\"...\"]"
+        );
     }
 }

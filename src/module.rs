@@ -4,7 +4,8 @@ use core::ffi::c_void;
 use core::ptr;
 
 use nginx_sys::{
-    NGX_HTTP_MODULE, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+    NGX_HTTP_MODULE, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
+    ngx_uint_t,
 };
 
 use crate::conf::{self, LocationConf, MainConf};

@@ -24,8 +24,8 @@ pub use environ::{Constants, Environ, Parts};
 pub use errors::LineLog;
 pub use exchange::{Exchange, Gateway};
 pub use input::Body;
-pub use mount::Mount;
 pub use meter::Meter;
+pub use mount::Mount;
 pub use start_response::Writer;
 pub use target::{Source, Target};
 

@@ -20,10 +20,7 @@ const PASS: u32 = NGX_HTTP_LOC_CONF | NGX_HTTP_LIF_CONF | NGX_HTTP_LMT_CONF;
 const fn command(name: &'static CStr, kind: u32, set: Setter) -> ngx_command_t {
     ngx_command_t {
         // nginx compares it as a C string.
-        name: ngx_str_t {
-            len: name.to_bytes().len(),
-            data: name.as_ptr().cast_mut().cast(),
-        },
+        name: ngx_str_t { len: name.to_bytes().len(), data: name.as_ptr().cast_mut().cast() },
         type_: kind as ngx_uint_t,
         set: Some(set),
         conf: NGX_HTTP_LOC_CONF_OFFSET,

@@ -23,9 +23,8 @@ pub unsafe extern "C" fn merge_loc_conf(
 ) -> *mut c_char {
     entry::guard(FAILED, || {
         // SAFETY: nginx passes our structures of two different levels, the outer one merged already.
-        let (cf, prev, conf) = unsafe {
-            (&mut *cf, &*prev.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>())
-        };
+        let (cf, prev, conf) =
+            unsafe { (&mut *cf, &*prev.cast::<LocationConf>(), &mut *conf.cast::<LocationConf>()) };
         // SAFETY: the context is that of the level being merged.
         let core = unsafe { &mut *core_loc_conf(cf) };
         merge(cf, core, prev, conf)

@@ -81,7 +81,7 @@ setter! {
         if core::mem::replace(&mut conf.seen.python_home, true) {
             return is_duplicate();
         }
-        let Some(home) = path(cf) else { return FAILED };
+        let Some(home) = path(cf, 1) else { return FAILED };
         if !home.is_dir() {
             return cf.error(&format!("\"wsgi_python_home\" {home:?} is not a directory"));
         }
@@ -96,7 +96,7 @@ setter! {
         if core::mem::replace(&mut conf.seen.python_executable, true) {
             return is_duplicate();
         }
-        let Some(executable) = path(cf) else { return FAILED };
+        let Some(executable) = path(cf, 1) else { return FAILED };
         if !is_executable(&executable) {
             let text = format!("\"wsgi_python_executable\" {executable:?} is not an executable file");
             return cf.error(&text);
@@ -130,13 +130,11 @@ setter! {
             return is_duplicate();
         }
         for index in 1..cf.args().len() {
-            let Some(directory) = text(cf, index).map(|directory| full_name(cf, &directory)) else {
-                return cf.error("\"wsgi_python_path\" is not UTF-8");
-            };
-            if !Path::new(&directory).is_dir() {
+            let Some(directory) = path(cf, index) else { return FAILED };
+            if !directory.is_dir() {
                 return cf.error(&format!("\"wsgi_python_path\" {directory:?} is not a directory"));
             }
-            conf.python_path.push(directory);
+            conf.python_path.push(directory.to_string_lossy().into_owned());
         }
         DONE
     }
@@ -282,9 +280,9 @@ fn text(cf: &ngx_conf_t, index: usize) -> Option<String> {
     cf.args().get(index)?.to_str().ok().map(str::to_owned)
 }
 
-/// The first argument as an absolute path; logs what is wrong with it.
-fn path(cf: &mut ngx_conf_t) -> Option<PathBuf> {
-    match text(cf, 1) {
+/// An argument as an absolute path; logs what is wrong with it.
+fn path(cf: &mut ngx_conf_t, index: usize) -> Option<PathBuf> {
+    match text(cf, index) {
         Some(path) if !path.is_empty() => Some(PathBuf::from(full_name(cf, &path))),
         _ => {
             let name = cf.args()[0].to_string();

@@ -22,7 +22,8 @@ impl ComplexValue {
         // SAFETY: by the contract of this function; zeroed structures are what nginx starts from.
         unsafe {
             let mut value = MaybeUninit::<ngx_http_complex_value_t>::zeroed();
-            let mut compile = MaybeUninit::<ngx_http_compile_complex_value_t>::zeroed().assume_init();
+            let mut compile =
+                MaybeUninit::<ngx_http_compile_complex_value_t>::zeroed().assume_init();
             compile.cf = cf;
             compile.value = text;
             compile.complex_value = value.as_mut_ptr();

@@ -91,7 +91,9 @@ pub fn run(job: &Job) -> Turn {
     let worker = match worker_of_request() {
         Ok(worker) => worker,
         Err(error) => {
-            job.request().log().write(Level::Error, format!("wsgi: Python is not running: {error}"));
+            job.request()
+                .log()
+                .write(Level::Error, format!("wsgi: Python is not running: {error}"));
             return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
         }
     };
@@ -142,11 +144,7 @@ fn prepare(py: Python<'_>, worker: &Worker, job: &Job) -> Result<(), Error> {
     // SAFETY: the exchange is ended, and with it the handles emptied and the body dropped, before the job
     // and the request go: by the last turn or by the drop of the job.
     let (writer, log, body) = unsafe {
-        (
-            JobWriter(Handle::new(job)),
-            RequestLog(Handle::new(&*r.connection().log)),
-            r.body(),
-        )
+        (JobWriter(Handle::new(job)), RequestLog(Handle::new(&*r.connection().log)), r.body())
     };
     let exchange = Exchange::new(py, &worker.gateway, writer, log, body)?;
     job.exchange.replace(Some(exchange));
@@ -233,7 +231,9 @@ impl Slice<'_, '_> {
             let result = match self.job.state.get() {
                 State::Calling => self.call(),
                 State::Sending if blocks >= BLOCKS_PER_TURN => return Some(Turn::Yield),
-                State::Sending if self.sent() - begun >= BYTES_PER_TURN => return Some(Turn::Yield),
+                State::Sending if self.sent() - begun >= BYTES_PER_TURN => {
+                    return Some(Turn::Yield);
+                }
                 State::Sending => {
                     blocks += 1;
                     match self.step() {

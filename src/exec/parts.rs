@@ -61,10 +61,7 @@ pub fn environ<'py, H: Host>(
     Ok(exchange.environ(py, gateway, template.get(py), parts)?)
 }
 
-fn split_uri<'a>(
-    r: Request<'a>,
-    conf: &'a LocationConf,
-) -> Result<(&'a [u8], &'a [u8]), Error> {
+fn split_uri<'a>(r: Request<'a>, conf: &'a LocationConf) -> Result<(&'a [u8], &'a [u8]), Error> {
     match &conf.script_name {
         None => Ok(conf.mount.split(r.uri())),
         Some(value) => {

@@ -43,7 +43,13 @@ pub fn not_loaded(py: Python<'_>, worker: &Worker, log: Log<'_>, app: &App, erro
 }
 
 /// `close()` raised.
-pub fn close_failed(py: Python<'_>, worker: &Worker, log: Log<'_>, app: &App, raised: &pyo3::PyErr) {
+pub fn close_failed(
+    py: Python<'_>,
+    worker: &Worker,
+    log: Log<'_>,
+    app: &App,
+    raised: &pyo3::PyErr,
+) {
     let (summary, traceback) = worker.package.describe(py, raised);
     log.write(Level::Error, format!("wsgi: close() of {} raised {summary}", name(app)));
     lines(log, Level::Error, &traceback);

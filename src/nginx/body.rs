@@ -32,8 +32,7 @@ impl ClientBody {
     /// # Safety
     /// The chain and its buffers must stay valid and unchanged until the reader is dropped.
     pub unsafe fn new(chain: *mut ngx_chain_t) -> Self {
-        let mut body =
-            Self { chain, taken: 0, remaining: 0, ahead: Vec::new(), ahead_taken: 0 };
+        let mut body = Self { chain, taken: 0, remaining: 0, ahead: Vec::new(), ahead_taken: 0 };
         let mut link = chain;
         // SAFETY: by the contract of this function.
         while let Some(cl) = unsafe { link.as_ref() } {

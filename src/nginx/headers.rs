@@ -93,7 +93,7 @@ unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Op
             b"accept-ranges" => out.accept_ranges = header,
             b"www-authenticate" => out.www_authenticate = header,
             b"last-modified" => {
-                let value = (*header).value;
+                let value = header.value;
                 out.last_modified = header;
                 out.last_modified_time = ngx_parse_http_time(value.data, value.len);
             }

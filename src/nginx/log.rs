@@ -81,7 +81,7 @@ fn write(level: Level, log: &ngx_log_t, text: &[u8]) {
 
 fn escape(text: &[u8]) -> Cow<'_, [u8]> {
     let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
-    if !text.iter().any(|byte| is_control(byte)) {
+    if !text.iter().any(is_control) {
         return Cow::Borrowed(text);
     }
     let mut escaped = Vec::with_capacity(text.len() + 16);

@@ -6,8 +6,8 @@
 use core::ptr;
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains,
-    ngx_file_t, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains, ngx_file_t,
+    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
 };
 
 use crate::block::Block;
@@ -194,7 +194,10 @@ impl<B: Block> Output<B> {
             let connection_holds = r.main == self.r && (*r.connection).buffered() != 0;
             // OK does not mean sent: filters and the connection may hold data, and the output of a
             // subrequest may wait for its turn.
-            if !self.busy.is_null() || r.buffered() != 0 || !r.postponed.is_null() || connection_holds
+            if !self.busy.is_null()
+                || r.buffered() != 0
+                || !r.postponed.is_null()
+                || connection_holds
             {
                 return Flow::Again;
             }

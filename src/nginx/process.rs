@@ -31,7 +31,11 @@ pub fn worker_processes(cycle: &ngx_cycle_t) -> usize {
     unsafe {
         let conf = *cycle.conf_ctx.add(ngx_core_module.index);
         let workers = (*conf.cast::<ngx_core_conf_t>()).worker_processes;
-        if ngx_process == NGX_PROCESS_SINGLE as usize { 1 } else { usize::try_from(workers).unwrap_or(1) }
+        if ngx_process == NGX_PROCESS_SINGLE as usize {
+            1
+        } else {
+            usize::try_from(workers).unwrap_or(1)
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_connection_local_sockaddr, ngx_connection_t, ngx_cycle_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t,
-    ngx_http_script_run, ngx_inet_get_port, ngx_list_part_t, ngx_module_t, ngx_msec_t, ngx_pool_t,
-    ngx_str_t, ngx_table_elt_t, sockaddr,
+    ngx_connection_local_sockaddr, ngx_connection_t, ngx_cycle_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_http_script_run,
+    ngx_inet_get_port, ngx_list_part_t, ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_str_t,
+    ngx_table_elt_t, sockaddr,
 };
 
 use super::body::ClientBody;
@@ -267,8 +267,7 @@ impl<'r> Request<'r> {
     /// Returns what the content handler has to return: `DONE`, or the error that was met.
     pub fn read_body(self, then: unsafe extern "C" fn(*mut ngx_http_request_t)) -> super::Code {
         // SAFETY: called from the content handler of a live request.
-        let rc =
-            unsafe { nginx_sys::ngx_http_read_client_request_body(self.as_ptr(), Some(then)) };
+        let rc = unsafe { nginx_sys::ngx_http_read_client_request_body(self.as_ptr(), Some(then)) };
         if rc >= nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as isize { rc } else { super::DONE }
     }
 

@@ -9,7 +9,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 
-use nginx_sys::{ngx_create_temp_file, ngx_file_t, ngx_http_request_t, ngx_path_t, ngx_pagesize};
+use nginx_sys::{ngx_create_temp_file, ngx_file_t, ngx_http_request_t, ngx_pagesize, ngx_path_t};
 
 use super::pool;
 

@@ -76,12 +76,15 @@ impl Package {
     /// One line that sums `error` up, and the lines of its traceback. Never fails: an exception that
     /// cannot be printed is described by its type.
     pub fn describe(&self, py: Python<'_>, error: &PyErr) -> (String, Vec<String>) {
-        let described = self.describe.bind(py).call1((error.clone_ref(py).into_value(py),)).and_then(|described| {
-            let (summary, lines) =
-                described.extract::<(Bound<'_, PyString>, Vec<Bound<'_, PyString>>)>()?;
-            let text = |s: &Bound<'_, PyString>| s.to_string_lossy().into_owned();
-            Ok((text(&summary), lines.iter().map(text).collect()))
-        });
+        let described =
+            self.describe.bind(py).call1((error.clone_ref(py).into_value(py),)).and_then(
+                |described| {
+                    let (summary, lines) =
+                        described.extract::<(Bound<'_, PyString>, Vec<Bound<'_, PyString>>)>()?;
+                    let text = |s: &Bound<'_, PyString>| s.to_string_lossy().into_owned();
+                    Ok((text(&summary), lines.iter().map(text).collect()))
+                },
+            );
         described.unwrap_or_else(|_| {
             let name = error.get_type(py).qualname().map(|name| name.to_string());
             (name.unwrap_or_else(|_| "an exception".to_owned()), Vec::new())
@@ -146,7 +149,8 @@ pub mod panic {
 
     impl Method<Native> for Panic {
         const NAME: &'static CStr = c"_panic";
-        const DOC: &'static CStr = c"_panic(where: str)\n\nPanics in Rust: at once, or at the next step.";
+        const DOC: &'static CStr =
+            c"_panic(where: str)\n\nPanics in Rust: at once, or at the next step.";
 
         fn call<'py>(
             this: &Instance<'py, Native>,

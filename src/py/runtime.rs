@@ -92,8 +92,8 @@ fn initialize(settings: &Settings) -> Result<(), String> {
         let mut config = MaybeUninit::<ffi::PyConfig>::uninit();
         ffi::PyConfig_InitIsolatedConfig(config.as_mut_ptr());
         let mut config = config.assume_init();
-        let result = fill(&mut config, settings)
-            .and_then(|()| check(ffi::Py_InitializeFromConfig(&config)));
+        let result =
+            fill(&mut config, settings).and_then(|()| check(ffi::Py_InitializeFromConfig(&config)));
         ffi::PyConfig_Clear(&mut config);
         result
     }

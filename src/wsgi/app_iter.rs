@@ -62,8 +62,8 @@ impl AppIter {
         {
             return Ok(Self { object: object.unbind(), rest: Rest::File(range) });
         }
-        if let Some(advice) = mistaken_type(&object)? {
-            return Err(Error::NotIterable(advice));
+        if is_mistaken(&object)? {
+            return Err(Error::NotIterable(object.get_type().qualname()?.to_string()));
         }
         let iterator = object.try_iter()?.unbind();
         Ok(Self { object: object.unbind(), rest: Rest::Iterator(iterator) })
@@ -134,19 +134,9 @@ fn block(item: &Bound<'_, PyAny>) -> Result<Option<PyBlock>, Error> {
     }
 }
 
-/// What to tell somebody who returned something that is no iterable of `bytes`.
-fn mistaken_type(object: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
-    const WANTED: &str = "not an iterable of bytes; return";
-    Ok(if object.is_none() {
-        Some(format!("None, {WANTED} a list such as [b\"...\"]"))
-    } else if object.is_instance_of::<PyString>() {
-        Some(format!("a str, {WANTED} [body.encode()]"))
-    } else if object.is_instance_of::<PyBytes>() {
-        Some(format!("bytes, {WANTED} [body]"))
-    } else if !object.hasattr("__iter__")? && !object.hasattr("__getitem__")? {
-        let kind = object.get_type().qualname()?;
-        Some(format!("an object of type {kind}, {WANTED} a list such as [b\"...\"]"))
-    } else {
-        None
-    })
+/// Whether the object gives no items that could be blocks: a `str` and `bytes` are iterable, but not what
+/// their author meant.
+fn is_mistaken(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let is_text = object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>();
+    Ok(is_text || !(object.hasattr("__iter__")? || object.hasattr("__getitem__")?))
 }

@@ -162,7 +162,9 @@ impl<H: Host> Exchange<H> {
     pub fn end(&self, py: Python<'_>, gateway: &Gateway<H>) -> PyResult<()> {
         let app_iter = self.app_iter.take();
         let closed = match app_iter {
-            Some(app_iter) => self.slice(py, || app_iter.close(py, gateway)).flatten(),
+            Some(app_iter) => {
+                self.slice(py, || app_iter.close(py, gateway)).and_then(|closed| closed)
+            }
             None => Ok(()),
         };
         self.responder.bind(py).get().end();

@@ -52,13 +52,16 @@ impl<H: Host> Input<H> {
 
     /// Runs `f` with the body, or returns `None` if there is none.
     fn with<R>(&self, f: impl FnOnce(&mut H::Body) -> PyResult<R>) -> PyResult<Option<R>> {
-        let mut state = self.0.try_borrow_mut().map_err(|_| {
-            PyRuntimeError::new_err("wsgi.input is being read by another thread")
-        })?;
+        let mut state = self
+            .0
+            .try_borrow_mut()
+            .map_err(|_| PyRuntimeError::new_err("wsgi.input is being read by another thread"))?;
         match &mut *state {
             State::Open(body) => f(body).map(Some),
             State::Empty => Ok(None),
-            State::Ended => Err(PyValueError::new_err("wsgi.input is used after its request ended")),
+            State::Ended => {
+                Err(PyValueError::new_err("wsgi.input is used after its request ended"))
+            }
         }
     }
 
@@ -97,7 +100,8 @@ fn line<'py, B: Body>(py: Python<'py>, body: &mut B, size: u64) -> io::Result<Bo
 
 impl<H: Host> Class for Input<H> {
     const NAME: &'static CStr = c"ngx_wsgi.Input";
-    const DOC: &'static CStr = c"wsgi.input of PEP 3333: the request's body, read from nginx's buffers.";
+    const DOC: &'static CStr =
+        c"wsgi.input of PEP 3333: the request's body, read from nginx's buffers.";
     const ITERATOR: bool = true;
 
     fn methods(methods: &mut Methods<Self>) {

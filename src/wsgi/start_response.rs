@@ -7,7 +7,7 @@ use core::cell::{Cell, RefCell};
 use core::ffi::CStr;
 
 use pyo3::Borrowed;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
@@ -60,7 +60,9 @@ impl<H: Host> Responder<H> {
 
     fn check_alive(&self, name: &str) -> PyResult<()> {
         if self.ended.get() {
-            return Err(PyRuntimeError::new_err(format!("{name}() is used after its request ended")));
+            return Err(PyRuntimeError::new_err(format!(
+                "{name}() is used after its request ended"
+            )));
         }
         Ok(())
     }
@@ -102,8 +104,9 @@ impl<H: Host> Method<Responder<H>> for StartResponse {
         let responder = this.get();
         responder.check_alive("start_response")?;
         let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
-        match exc_info {
-            Some(exc_info) if responder.committed.get() => return Err(reraise(&exc_info)?),
+        let raised = exc_info.map(|exc_info| exception_of(&exc_info)).transpose()?;
+        match raised {
+            Some(raised) if responder.committed.get() => return Err(raised),
             Some(_) => {}
             None if responder.called.get() => {
                 return Err(PyRuntimeError::new_err(
@@ -120,12 +123,18 @@ impl<H: Host> Method<Responder<H>> for StartResponse {
     }
 }
 
-/// The headers are out: PEP 3333 wants the original exception raised again, with its traceback.
-fn reraise(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
-    let exc_info = exc_info.cast::<PyTuple>().map_err(|_| {
-        PyTypeError::new_err("exc_info is not a tuple (type, value, traceback)")
-    })?;
+/// The exception in `exc_info`, with its traceback: once the headers are out, PEP 3333 wants it raised
+/// again.
+fn exception_of(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let wrong = || PyTypeError::new_err("exc_info must be a tuple (type, value, traceback)");
+    let exc_info = exc_info.cast::<PyTuple>().map_err(|_| wrong())?;
+    if exc_info.len() != 3 {
+        return Err(wrong());
+    }
     let value = exc_info.get_item(1)?;
+    if !value.is_instance_of::<PyBaseException>() {
+        return Err(wrong());
+    }
     let traceback = exc_info.get_item(2)?;
     if !traceback.is_none() {
         value.call_method1("with_traceback", (traceback,))?;
@@ -147,7 +156,9 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head
         };
         if pair.len() != 2 {
             let length = pair.len();
-            return Err(PyTypeError::new_err(format!("a header must be a pair, not {length} items")));
+            return Err(PyTypeError::new_err(format!(
+                "a header must be a pair, not {length} items"
+            )));
         }
         let name = native_string(&pair.get_item(0)?, || "a header's name".to_owned())?;
         let name_bytes = bytes_of(&name, || "a header's name".to_owned())?;
@@ -163,9 +174,10 @@ fn native_string<'py>(
     value: &Bound<'py, PyAny>,
     what: impl Fn() -> String,
 ) -> PyResult<Bound<'py, PyString>> {
-    value.cast::<PyString>().cloned().map_err(|_| {
-        PyTypeError::new_err(format!("{} must be str, not {}", what(), kind(value)))
-    })
+    value
+        .cast::<PyString>()
+        .cloned()
+        .map_err(|_| PyTypeError::new_err(format!("{} must be str, not {}", what(), kind(value))))
 }
 
 fn bytes_of<'a>(text: &'a Bound<'_, PyString>, what: impl Fn() -> String) -> PyResult<&'a [u8]> {
@@ -200,7 +212,9 @@ impl<H: Host> Method<Responder<H>> for Write {
         };
         let Ok(data) = data.cast::<PyBytes>() else {
             let kind = kind(data);
-            return Err(PyTypeError::new_err(format!("write() argument must be bytes, not {kind}")));
+            return Err(PyTypeError::new_err(format!(
+                "write() argument must be bytes, not {kind}"
+            )));
         };
         let responder = this.get();
         responder.check_alive("write")?;
