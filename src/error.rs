@@ -9,7 +9,9 @@ use pyo3::PyErr;
 pub enum Error {
     /// The application raised.
     Raised(PyErr),
-    /// The application could not be imported; the text sums the reason up.
+    /// Importing it raised.
+    Import(PyErr),
+    /// An import has failed before and is not tried again yet; the text sums the reason up.
     NotLoaded(String),
     /// It returned an object of the named type, which is no iterable of `bytes`.
     NotIterable(String),
@@ -37,6 +39,7 @@ impl fmt::Display for Error {
         match self {
             // The executor describes exceptions, because that needs the interpreter.
             Self::Raised(_) => write!(f, "raised an exception"),
+            Self::Import(_) => write!(f, "cannot be loaded"),
             Self::NotLoaded(reason) => write!(f, "is not loaded ({reason})"),
             Self::NotIterable(kind) => {
                 let instead = match kind.as_str() {

@@ -53,7 +53,7 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
         Ok(worker) => worker.interpreter.enter(|py| {
             for app in &conf.apps {
                 if let Err(error) = app.callable(py, worker.package) {
-                    report::not_loaded(py, worker, log, app, &error);
+                    report::failed(py, worker, log, Level::Error, app, &error, "");
                 }
             }
         }),

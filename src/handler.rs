@@ -131,7 +131,10 @@ impl Job {
         let r = self.request();
         match exec::inline::run(self) {
             Turn::Wait => self.wait(),
-            Turn::Yield => self.wake.post(r),
+            Turn::Yield => {
+                exec::keep_in_mind(self);
+                self.wake.post(r);
+            }
             Turn::Finish(rc) => self.finish(rc),
         }
     }

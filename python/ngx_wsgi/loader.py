@@ -26,8 +26,22 @@ def load(script, module, attribute, is_factory, directories):
         if directory not in sys.path:
             sys.path.insert(0, directory)
     importlib.invalidate_caches()
-    found = _import_script(script) if script is not None else importlib.import_module(module)
-    source = script or module
+    name = module if script is None else _script_name(script)
+    is_new = name not in sys.modules
+    try:
+        found = importlib.import_module(name) if script is None else _import_script(name, script)
+        return _find(found, attribute, is_factory, script or module)
+    except BaseException:
+        # The next attempt is to see the file as it is then.
+        if is_new:
+            sys.modules.pop(name, None)
+        if script is not None:
+            _forget_bytecode(script)
+        raise
+
+
+def _find(found, attribute, is_factory, source):
+    """The callable in a module; for a factory, what it makes."""
     for name in attribute.split("."):
         try:
             found = getattr(found, name)
@@ -42,9 +56,24 @@ def load(script, module, attribute, is_factory, directories):
     return found
 
 
-def _import_script(path):
+def _script_name(path):
+    """The name of the module of a script."""
+    return "_wsgi_" + hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
+
+
+def _forget_bytecode(path):
+    """Removes what Python has cached of a script.
+
+    The cache is told from the source by size and whole seconds; a quick repair may change neither.
+    """
+    try:
+        os.remove(importlib.util.cache_from_source(path))
+    except (OSError, ValueError):
+        pass
+
+
+def _import_script(name, path):
     """The module of the script at path, imported once however many locations name it."""
-    name = "_wsgi_" + hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
     if name in sys.modules:
         return sys.modules[name]
     # Named explicitly, because the file need not end in .py.
@@ -52,11 +81,7 @@ def _import_script(path):
     spec = importlib.util.spec_from_file_location(name, path, loader=file_loader)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
+    spec.loader.exec_module(module)
     return module
 
 

@@ -182,10 +182,7 @@ fn fail(py: Python<'_>, worker: &Worker, job: &Job, error: &Error) {
     // An application that fails because its client has left is no error of the application.
     let level = if is_gone { Level::Info } else { Level::Error };
     let (log, app) = (job.request().log(), job.app());
-    match error {
-        Error::NotLoaded(_) => report::not_loaded(py, worker, log, app, error),
-        _ => report::failed(py, worker, log, level, app, error, suffix),
-    }
+    report::failed(py, worker, log, level, app, error, suffix);
     job.state.set(State::Closing(rc));
 }
 
@@ -271,7 +268,8 @@ impl Slice<'_, '_> {
 
     /// Takes one step. False if it gave nothing, so that others may go first.
     fn step(&self) -> Result<bool, Error> {
-        if self.send_spool() {
+        if let Some(flow) = self.send_spool() {
+            self.follow(flow, Then::Send);
             return Ok(true);
         }
         match self.exchange.step(self.py)? {
@@ -311,6 +309,8 @@ impl Slice<'_, '_> {
         let shortage = self.job.meter.borrow().shortage().filter(|_| is_all);
         let is_complete = self.job.meter.borrow().is_complete();
         let last = (is_all || is_complete) && shortage.is_none();
+        // What was written goes first. If nginx holds it back it holds the blocks back as well.
+        self.send_spool();
         let flow = self.job.output.borrow_mut().send(blocks, last);
         self.after(flow, is_all || admitted.cut, shortage)
     }
@@ -338,12 +338,7 @@ impl Slice<'_, '_> {
             }
             None => nginx::OK,
         };
-        let then = if is_all { Then::Close(rc) } else { Then::Send };
-        self.set(match flow {
-            Flow::Taken => then.into(),
-            Flow::Again => State::Draining(then),
-            Flow::Gone => State::Closing(nginx::ERROR),
-        });
+        self.follow(flow, if is_all { Then::Close(rc) } else { Then::Send });
         self.job.output.borrow_mut().release();
         Ok(())
     }
@@ -459,16 +454,19 @@ impl Slice<'_, '_> {
         Ok(spool.append(block.as_bytes())?)
     }
 
-    /// Sends what has been spooled. True if there was something.
-    fn send_spool(&self) -> bool {
-        let Some(spool) = self.job.spool.take() else { return false };
-        let flow = self.job.output.borrow_mut().send_spool(&spool);
+    /// Sends what has been spooled, if there is anything.
+    fn send_spool(&self) -> Option<Flow> {
+        let spool = self.job.spool.take()?;
+        Some(self.job.output.borrow_mut().send_spool(&spool))
+    }
+
+    /// Sets what nginx's answer leads to.
+    fn follow(&self, flow: Flow, then: Then) {
         self.set(match flow {
-            Flow::Taken => State::Sending,
-            Flow::Again => State::Draining(Then::Send),
+            Flow::Taken => then.into(),
+            Flow::Again => State::Draining(then),
             Flow::Gone => State::Closing(nginx::ERROR),
         });
-        true
     }
 }
 

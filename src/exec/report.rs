@@ -8,7 +8,8 @@ use crate::wsgi::App;
 
 use super::{Worker, name};
 
-/// An application failed while it served a request; `suffix` says what became of the response.
+/// An application failed, while it was imported or while it served a request; `suffix` says what became of
+/// the response.
 pub fn failed(
     py: Python<'_>,
     worker: &Worker,
@@ -19,27 +20,19 @@ pub fn failed(
     suffix: &str,
 ) {
     let name = name(app);
-    match error {
+    let (text, traceback) = match error {
         Error::Raised(raised) => {
             let (summary, traceback) = worker.package.describe(py, raised);
-            log.write(level, format!("wsgi: {name} raised {summary}{suffix}"));
-            lines(log, level, &traceback);
+            (format!("wsgi: {name} raised {summary}{suffix}"), traceback)
         }
-        error => log.write(level, format!("wsgi: {name} {error}")),
-    }
-}
-
-/// An application could not be imported.
-pub fn not_loaded(py: Python<'_>, worker: &Worker, log: Log<'_>, app: &App, error: &Error) {
-    let name = name(app);
-    match error {
-        Error::Raised(raised) => {
+        Error::Import(raised) => {
             let (summary, traceback) = worker.package.describe(py, raised);
-            log.write(Level::Error, format!("wsgi: cannot load {name}: {summary}"));
-            lines(log, Level::Error, &traceback);
+            (format!("wsgi: cannot load {name}: {summary}"), traceback)
         }
-        error => log.write(Level::Error, format!("wsgi: {name} {error}")),
-    }
+        error => (format!("wsgi: {name} {error}"), Vec::new()),
+    };
+    log.write(level, text);
+    lines(log, level, &traceback);
 }
 
 /// `close()` raised.

@@ -74,7 +74,7 @@ impl App {
     /// The callable. Imports the application if that has not succeeded yet and it is time to try.
     ///
     /// # Errors
-    /// `Error::Raised` if the import was tried and failed, `Error::NotLoaded` if it failed before and is
+    /// `Error::Import` if the import was tried and failed, `Error::NotLoaded` if it failed before and is
     /// not tried now.
     pub fn callable<'py>(
         &self,
@@ -107,7 +107,7 @@ impl App {
             Err(error) => {
                 let (reason, _) = package.describe(py, &error);
                 self.loaded.replace(Loaded::Failed { at: Instant::now(), stamp, reason });
-                Err(Error::Raised(error))
+                Err(Error::Import(error))
             }
         }
     }

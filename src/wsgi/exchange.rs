@@ -161,13 +161,14 @@ impl<H: Host> Exchange<H> {
     /// Ends the exchange: `close()`, once, and everything lent to Python is taken back.
     pub fn end(&self, py: Python<'_>, gateway: &Gateway<H>) -> PyResult<()> {
         let app_iter = self.app_iter.take();
+        // close() may still read and log, but the response is over.
+        self.responder.bind(py).get().end();
         let closed = match app_iter {
             Some(app_iter) => {
                 self.slice(py, || app_iter.close(py, gateway)).and_then(|closed| closed)
             }
             None => Ok(()),
         };
-        self.responder.bind(py).get().end();
         self.errors.bind(py).get().end();
         if let Some(input) = &self.input {
             input.bind(py).get().end();
