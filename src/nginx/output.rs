@@ -286,8 +286,9 @@ impl<'o> ChainBuilder<'o> {
         Some(())
     }
 
-    /// Marks the end of what is sent now. PEP 3333 forbids to delay a block, so nginx is told to flush;
-    /// with the last one it does so anyway.
+    /// Marks the end of what is sent now. PEP 3333 forbids to delay a block, so nginx is told to flush. The
+    /// end of the whole response needs no telling; that of a subrequest does, or nginx would hold a small
+    /// block until more follows, which we would wait for.
     fn close(&mut self, last: bool) -> Option<()> {
         // SAFETY: links and buffers of the chain are valid.
         unsafe {
@@ -295,18 +296,10 @@ impl<'o> ChainBuilder<'o> {
                 Some(link) => &mut *link.buf,
                 None => self.push()?,
             };
-            if !last {
-                buf.set_flush(1);
-            } else if (*self.r).main == self.r {
-                buf.set_last_buf(1);
-                buf.set_last_in_chain(1);
-            } else {
-                buf.set_last_in_chain(1);
-                // A buffer without data needs a flag that says so.
-                if buf.pos == buf.last && buf.in_file() == 0 {
-                    buf.set_sync(1);
-                }
-            }
+            let is_main = (*self.r).main == self.r;
+            buf.set_last_in_chain(last.into());
+            buf.set_last_buf((last && is_main).into());
+            buf.set_flush((!last || !is_main).into());
         }
         Some(())
     }

@@ -50,3 +50,10 @@ ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h)
 
     return NGX_OK;
 }
+
+
+#define NGX_WSGI_REQUEST_BIT(field)                                                                \
+    ngx_uint_t ngx_wsgi_request_##field(const ngx_http_request_t *r) { return r->field; }          \
+    void ngx_wsgi_request_set_##field(ngx_http_request_t *r, ngx_uint_t value) { r->field = value; }
+
+NGX_WSGI_REQUEST_BITS(NGX_WSGI_REQUEST_BIT)

@@ -65,4 +65,23 @@ enum { NGX_WSGI_SOCKADDR_STRLEN = NGX_SOCKADDR_STRLEN };
 ngx_int_t ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h);
 
 
+/*
+ * Bit-fields of a request: ngx_wsgi_request_<field>(r) and ngx_wsgi_request_set_<field>(r, value).
+ * Since nginx 1.29.3 they follow a 16-bit member, and bindgen 0.72 then computes wrong places for most
+ * of them, without a word and with the right size of the whole.  Rust must not use its own accessors.
+ */
+#define NGX_WSGI_REQUEST_BITS(_)                                                                   \
+    _(aio)                                                                                         \
+    _(buffered)                                                                                    \
+    _(header_only)                                                                                 \
+    _(http_state)                                                                                  \
+    _(keepalive)
+
+#define NGX_WSGI_REQUEST_BIT(field)                                                                \
+    ngx_uint_t ngx_wsgi_request_##field(const ngx_http_request_t *r);                              \
+    void ngx_wsgi_request_set_##field(ngx_http_request_t *r, ngx_uint_t value);
+NGX_WSGI_REQUEST_BITS(NGX_WSGI_REQUEST_BIT)
+#undef NGX_WSGI_REQUEST_BIT
+
+
 #endif /* NGX_WSGI_SHIM_H_INCLUDED */
