@@ -4,11 +4,12 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use nginx_sys::{
-    ngx_conf_merge_path_value, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_path_init_t, ngx_str_t,
+    NGX_HTTP_UWSGI_TEMP_PATH, ngx_conf_merge_path_value, ngx_conf_t, ngx_http_core_loc_conf_t,
+    ngx_path_init_t, ngx_str_t,
 };
 
 use crate::handler;
-use crate::nginx::entry;
+use crate::nginx::{entry, pool};
 use crate::wsgi::{App, Mount, Target};
 
 use super::ext::FAILED;
@@ -69,19 +70,25 @@ fn merge(
     }
 }
 
-/// Only a location that may spool gets the default path, so that nginx makes no folder in vain.
+/// Only a location that may spool gets the default path, so that nginx makes no folder in vain. The
+/// default stands beside that of `uwsgi_temp_path`, wherever nginx was built to keep it.
 fn merge_temp_path(
     cf: &mut ngx_conf_t,
     prev: &LocationConf,
     conf: &mut LocationConf,
 ) -> *mut c_char {
-    let name = "wsgi_temp";
+    let name = NGX_HTTP_UWSGI_TEMP_PATH.to_string_lossy().replace("uwsgi", "wsgi");
     let mut init = ngx_path_init_t {
-        name: ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() },
+        name: ngx_str_t { len: name.len(), data: ptr::null_mut() },
         level: [1, 2, 0],
     };
-    // SAFETY: nginx copies the name into its pool and may write our slot.
-    unsafe { ngx_conf_merge_path_value(cf, &mut conf.temp_path, prev.temp_path, &mut init) }
+    // SAFETY: the name is copied into the pool, as long-lived as the path that will refer to it.
+    unsafe {
+        // With the NUL that nginx leaves out of the length but relies on.
+        let Some(name) = pool::copy(cf.pool, format!("{name}\0").as_bytes()) else { return FAILED };
+        init.name.data = name.as_mut_ptr();
+        ngx_conf_merge_path_value(cf, &mut conf.temp_path, prev.temp_path, &mut init)
+    }
 }
 
 fn mount(core: &ngx_http_core_loc_conf_t, prev: &LocationConf) -> Mount {

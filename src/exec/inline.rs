@@ -285,11 +285,12 @@ impl Slice<'_, '_> {
             }
             Step::Done => self.send(Vec::new(), true)?,
             Step::File(file) => match regular_file_size(file.fd) {
-                Some(size) => {
+                // The files of /proc say that they are empty; reading shows whether it is true.
+                Some(size) if size > file.offset => {
                     self.exchange.file_taken(self.py, true)?;
-                    self.send_file(file.fd, file.offset, size.saturating_sub(file.offset))?;
+                    self.send_file(file.fd, file.offset, size - file.offset)?;
                 }
-                None => self.exchange.file_taken(self.py, false)?,
+                _ => self.exchange.file_taken(self.py, false)?,
             },
         }
         Ok(true)

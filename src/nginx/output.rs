@@ -275,6 +275,10 @@ impl<'o> ChainBuilder<'o> {
         let file = unsafe {
             let file = &mut *pool::zeroed::<ngx_file_t>((*self.r).pool)?.as_ptr();
             file.fd = fd;
+            // nginx prints the name, as a C string, when sending fails.
+            let name = c"file of an application";
+            file.name.len = name.count_bytes();
+            file.name.data = name.as_ptr().cast_mut().cast();
             file.log = (*(*self.r).connection).log;
             file
         };

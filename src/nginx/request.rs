@@ -235,7 +235,21 @@ impl<'r> Request<'r> {
 
     /// The headers, names in lower case.
     pub fn headers(self) -> Headers<'r> {
-        Headers { part: Some(&self.raw().headers_in.headers.part), index: 0 }
+        let part = Some(&self.raw().headers_in.headers.part);
+        Headers { part, index: 0, authority: self.authority() }
+    }
+
+    /// The `:authority` of HTTP/3, which nginx does not turn into a Host header as it does for HTTP/2.
+    fn authority(self) -> Option<&'r [u8]> {
+        let raw = self.raw();
+        if raw.http_version < 3000 || !raw.headers_in.host.is_null() || raw.host_start.is_null() {
+            return None;
+        }
+        // SAFETY: both point into the same string of the request's pool.
+        unsafe {
+            let length = raw.host_end.offset_from(raw.host_start);
+            Some(core::slice::from_raw_parts(raw.host_start, usize::try_from(length).ok()?))
+        }
     }
 
     /// Whether the client announced a body: Content-Length, chunked, or HTTP/2 without a length.
@@ -289,12 +303,16 @@ impl<'r> Request<'r> {
 pub struct Headers<'r> {
     part: Option<&'r ngx_list_part_t>,
     index: usize,
+    authority: Option<&'r [u8]>,
 }
 
 impl<'r> Iterator for Headers<'r> {
     type Item = (&'r [u8], &'r [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(authority) = self.authority.take() {
+            return Some((b"host", authority));
+        }
         loop {
             let part = self.part?;
             if self.index >= part.nelts {
