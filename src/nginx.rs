@@ -3,6 +3,7 @@
 //! Nothing here knows of Python. Functions take and give bytes, blocks and nginx's own types; pointers
 //! are followed here and nowhere else.
 
+mod address;
 mod body;
 pub mod entry;
 pub mod event;
@@ -15,6 +16,7 @@ mod request;
 mod shim;
 mod spool;
 
+pub use address::LocalAddress;
 pub use body::ClientBody;
 pub use event::Wake;
 pub use headers::ResponseHead;

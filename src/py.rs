@@ -25,5 +25,5 @@ pub use owned::Owned;
 pub use package::Package;
 #[cfg(debug_assertions)]
 pub use package::panic;
-pub use runtime::{Settings, python_version, start, stop};
+pub use runtime::{BUILD_VERSION, Settings, environment_version, python_version, start, stop};
 pub use text::{latin1, latin1_bytes};

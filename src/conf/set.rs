@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nginx_sys::{ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_parse_time, ngx_str_t};
 
 use crate::nginx::{entry, process};
+use crate::py;
 use crate::wsgi::{Mount, Source, Target};
 use crate::{handler, ngx_http_wsgi_module};
 
@@ -85,6 +86,9 @@ setter! {
         if !home.is_dir() {
             return cf.error(&format!("\"wsgi_python_home\" {home:?} is not a directory"));
         }
+        if let Err(error) = check_virtual_environment(&home) {
+            return cf.error(&error);
+        }
         let main = main_conf(cf);
         once(cf, &mut main.python_home, home, |home| format!("{home:?}"))
     }
@@ -100,6 +104,11 @@ setter! {
         if !is_executable(&executable) {
             let text = format!("\"wsgi_python_executable\" {executable:?} is not an executable file");
             return cf.error(&text);
+        }
+        // bin/python of an environment.
+        let environment = executable.parent().and_then(Path::parent);
+        if let Some(Err(error)) = environment.map(check_virtual_environment) {
+            return cf.error(&error);
         }
         let main = main_conf(cf);
         once(cf, &mut main.python_executable, executable, |executable| format!("{executable:?}"))
@@ -312,6 +321,17 @@ fn check_script(path: &str) -> Result<(), String> {
             Err(format!("script \"{path}\" of \"wsgi_pass\" does not exist"))
         }
         Err(error) => Err(format!("script \"{path}\" of \"wsgi_pass\": {error}")),
+    }
+}
+
+/// An environment of another Python would start without any of its packages, which is hard to understand.
+fn check_virtual_environment(home: &Path) -> Result<(), String> {
+    match py::environment_version(home) {
+        Some(version) if version != py::BUILD_VERSION => Err(format!(
+            "the virtual environment {home:?} is of Python {version}, this module was built for Python {}",
+            py::BUILD_VERSION
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::types::PyDict;
 
 use crate::conf::LocationConf;
 use crate::error::Error;
-use crate::nginx::{Request, process};
+use crate::nginx::{LocalAddress, Request, process};
 use crate::py::Owned;
 use crate::wsgi::{Constants, Environ, Exchange, Host, Mount, Parts};
 
@@ -21,6 +21,8 @@ pub fn environ<'py, H: Host>(
     if conf.environ.borrow().is_none() {
         let constants = Constants {
             server_software: process::NGINX_VERSION.to_bytes(),
+            server_name: plain_server_name(r),
+            document_root: r.constant_root(),
             multiprocess: process::worker_processes(Request::cycle()) > 1,
             pass_authorization: conf.pass_authorization.unwrap_or(false),
         };
@@ -32,7 +34,6 @@ pub fn environ<'py, H: Host>(
 
     let (script_name, path_info) = split_uri(r, conf)?;
     let local = r.local_address();
-    let mut server_port = itoa::Buffer::new();
     let mut remote_port = itoa::Buffer::new();
     let tls = r.tls();
     let parts = Parts {
@@ -42,18 +43,18 @@ pub fn environ<'py, H: Host>(
         query_string: r.args(),
         request_uri: r.unparsed_uri(),
         protocol: r.protocol(),
-        server_name: server_name(r, local.address()),
-        server_addr: local.address(),
-        server_port: match (local.port, tls.is_some()) {
+        server_name: if plain_server_name(r).is_some() { None } else { Some(host(r, &local)) },
+        server_addr: &local.text,
+        server_port: match (local.port.as_slice(), tls.is_some()) {
             // A UNIX socket has no port, but PEP 3333 wants one.
-            (0, false) => b"80",
-            (0, true) => b"443",
-            (port, _) => server_port.format(port).as_bytes(),
+            (b"", false) => b"80",
+            (b"", true) => b"443",
+            (port, _) => port,
         },
         remote_addr: r.remote_addr(),
         remote_port: r.remote_port().map(|port| remote_port.format(port).as_bytes()),
         remote_user: r.authenticated_user(),
-        document_root: r.document_root(),
+        document_root: r.constant_root().is_none().then(|| r.evaluated_root()),
         content_length: content_length(r),
         tls,
         headers: r.headers(),
@@ -71,16 +72,20 @@ fn split_uri<'a>(r: Request<'a>, conf: &'a LocationConf) -> Result<(&'a [u8], &'
     }
 }
 
-/// The first `server_name` if it is a name that a client can use, else the host that the client asked
-/// for, else the address. Never empty (PEP 3333, environ Variables).
-fn server_name<'a>(r: Request<'a>, address: &'a [u8]) -> &'a [u8] {
+/// The first `server_name`, if it is a name that a client can use.
+fn plain_server_name<'a>(r: Request<'a>) -> Option<&'a [u8]> {
     let name = r.server_name();
     let is_plain = name.first().is_some_and(u8::is_ascii_alphanumeric)
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
-    match (is_plain, r.host()) {
-        (true, _) => name,
-        (false, b"") => address,
-        (false, host) => host,
+    is_plain.then_some(name)
+}
+
+/// SERVER_NAME of a server without a plain name: the host that the client asked for, or else the address.
+/// Never empty (PEP 3333, environ Variables).
+fn host<'a>(r: Request<'a>, local: &'a LocalAddress) -> &'a [u8] {
+    match r.host() {
+        b"" => &local.text,
+        host => host,
     }
 }
 

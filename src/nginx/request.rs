@@ -4,41 +4,23 @@
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use std::rc::Rc;
 
 use nginx_sys::{
-    ngx_connection_local_sockaddr, ngx_connection_t, ngx_cycle_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_http_script_run,
-    ngx_inet_get_port, ngx_list_part_t, ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_str_t,
-    ngx_table_elt_t, sockaddr,
+    ngx_connection_t, ngx_cycle_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_http_script_run, ngx_list_part_t,
+    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
 };
 
+use super::address::{self, LocalAddress};
 use super::body::ClientBody;
 use super::log::Log;
-use super::shim::NGX_WSGI_SOCKADDR_STRLEN;
-
-/// Room for any address as text.
-const ADDRESS: usize = NGX_WSGI_SOCKADDR_STRLEN as usize;
 
 /// A live request.
 #[derive(Clone, Copy)]
 pub struct Request<'r> {
     ptr: NonNull<ngx_http_request_t>,
     live: PhantomData<&'r ngx_http_request_t>,
-}
-
-/// The server's side of the connection.
-pub struct LocalAddress {
-    text: [u8; ADDRESS],
-    len: usize,
-    /// 0 for a UNIX socket.
-    pub port: u16,
-}
-
-impl LocalAddress {
-    /// The address as text, without the port.
-    pub fn address(&self) -> &[u8] {
-        &self.text[..self.len]
-    }
 }
 
 impl<'r> Request<'r> {
@@ -150,8 +132,13 @@ impl<'r> Request<'r> {
         self.core().send_timeout
     }
 
+    /// `root` (or `alias`) of the location, if there are no variables in it.
+    pub fn constant_root(self) -> Option<&'r [u8]> {
+        self.core().root_lengths.is_null().then(|| bytes(&self.core().root))
+    }
+
     /// `root` (or `alias`) of the location, variables evaluated.
-    pub fn document_root(self) -> &'r [u8] {
+    pub fn evaluated_root(self) -> &'r [u8] {
         let core = self.core();
         if core.root_lengths.is_null() {
             return bytes(&core.root);
@@ -186,22 +173,12 @@ impl<'r> Request<'r> {
     /// The client's port; `None` for a UNIX socket.
     pub fn remote_port(self) -> Option<u16> {
         // SAFETY: the connection has the address of its peer.
-        unsafe { port(self.connection().sockaddr) }
+        unsafe { address::port(self.connection().sockaddr) }
     }
 
     /// The server's address.
-    pub fn local_address(self) -> LocalAddress {
-        let mut local = LocalAddress { text: [0; ADDRESS], len: 0, port: 0 };
-        let mut text = ngx_str_t { len: local.text.len(), data: local.text.as_mut_ptr() };
-        // SAFETY: `text` describes a buffer large enough for any address; nginx asks the system at most
-        // once per connection and keeps the result.
-        unsafe {
-            if ngx_connection_local_sockaddr(self.raw().connection, &mut text, 0) == super::OK {
-                local.len = text.len;
-                local.port = port(self.connection().local_sockaddr).unwrap_or(0);
-            }
-        }
-        local
+    pub fn local_address(self) -> Rc<LocalAddress> {
+        LocalAddress::of_connection(self.raw().connection)
     }
 
     /// Whether the connection is encrypted.
@@ -356,15 +333,4 @@ fn from_c<'r>(string: ngx_str_t) -> &'r [u8] {
     }
     // SAFETY: a non-null name without length is a NUL-terminated static string.
     unsafe { core::ffi::CStr::from_ptr(string.data.cast()).to_bytes() }
-}
-
-/// # Safety
-/// `address` must be null or valid.
-unsafe fn port(address: *mut sockaddr) -> Option<u16> {
-    // SAFETY: by the contract of this function.
-    unsafe {
-        let family = i32::from(address.as_ref()?.sa_family);
-        let is_inet = family == libc::AF_INET || family == libc::AF_INET6;
-        is_inet.then(|| ngx_inet_get_port(address))
-    }
 }

@@ -2,7 +2,6 @@
 
 use core::cell::Cell;
 use core::ptr::NonNull;
-use std::thread::{self, ThreadId};
 
 /// A revocable reference to a value that outlives Python's interest only by chance.
 ///
@@ -10,7 +9,7 @@ use std::thread::{self, ThreadId};
 /// leads to belongs to that one thread.
 pub struct Handle<T> {
     target: Cell<Option<NonNull<T>>>,
-    thread: ThreadId,
+    thread: usize,
 }
 
 // SAFETY: the pointer is followed in the thread that made it only; the cell is read and written by
@@ -23,7 +22,7 @@ impl<T> Handle<T> {
     /// # Safety
     /// `target` must stay where it is, valid, until `revoke` has been called.
     pub unsafe fn new(target: &T) -> Self {
-        Self { target: Cell::new(Some(NonNull::from(target))), thread: thread::current().id() }
+        Self { target: Cell::new(Some(NonNull::from(target))), thread: this_thread() }
     }
 
     /// Empties the handle.
@@ -33,9 +32,17 @@ impl<T> Handle<T> {
 
     /// The target, unless the handle was revoked or this is another thread.
     pub fn get(&self) -> Option<&T> {
-        let target = self.target.get().filter(|_| thread::current().id() == self.thread)?;
+        let target = self.target.get().filter(|_| this_thread() == self.thread)?;
         // SAFETY: by the contract of `new`, since the handle has not been revoked; only this thread
         // revokes and follows it.
         Some(unsafe { target.as_ref() })
     }
+}
+
+/// Tells threads apart: the address of something that each has for itself.
+fn this_thread() -> usize {
+    thread_local! {
+        static OWN: u8 = const { 0 };
+    }
+    OWN.with(|own| core::ptr::from_ref(own).addr())
 }

@@ -55,6 +55,20 @@ fn is_virtual_environment(home: &Path) -> bool {
     home.join("pyvenv.cfg").is_file()
 }
 
+/// The Python that this module was built for, "3.11" for example.
+pub const BUILD_VERSION: &str = env!("WSGI_PYTHON_VERSION");
+
+/// The Python of the virtual environment in the folder `home`, "3.11" for example; `None` if it is none or
+/// does not say. `venv` writes `version`, `virtualenv` and `uv` write `version_info`.
+pub fn environment_version(home: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(home.join("pyvenv.cfg")).ok()?;
+    let mut settings = text.lines().filter_map(|line| line.split_once('='));
+    let (_, version) =
+        settings.find(|(key, _)| matches!(key.trim(), "version" | "version_info"))?;
+    let mut parts = version.trim().split('.');
+    Some(format!("{}.{}", parts.next()?, parts.next()?))
+}
+
 /// The version of the Python library that is loaded, "3.11.2" for example. Needs no interpreter.
 pub fn python_version() -> String {
     // SAFETY: Py_GetVersion returns a static C string and may be called before the start.
@@ -180,4 +194,24 @@ pub fn stop(limit: Duration, on_timeout: fn()) {
     });
     drop(done);
     let _ = guard.join();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_environments() {
+        let home = std::env::temp_dir().join(format!("wsgi-environment-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
+        let version = |text: &str| {
+            std::fs::write(home.join("pyvenv.cfg"), text).unwrap();
+            environment_version(&home)
+        };
+        assert_eq!(version("home = /usr/bin\nversion = 3.11.2\n"), Some("3.11".to_owned()));
+        assert_eq!(version("version_info=3.13.0.final.0"), Some("3.13".to_owned()));
+        assert_eq!(version("home = /usr/bin\n"), None);
+        std::fs::remove_dir_all(&home).unwrap();
+        assert_eq!(environment_version(&home), None);
+    }
 }

@@ -4,6 +4,8 @@
 //! request copies the template and sets the rest. Every value is a `str` of Latin-1 characters (PEP
 //! 3333, "A Note on String Types").
 
+use core::cell::RefCell;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -18,6 +20,10 @@ use super::keys::Keys;
 pub struct Constants<'a> {
     /// SERVER_SOFTWARE.
     pub server_software: &'a [u8],
+    /// SERVER_NAME, unless the request decides.
+    pub server_name: Option<&'a [u8]>,
+    /// DOCUMENT_ROOT, unless it depends on the request.
+    pub document_root: Option<&'a [u8]>,
     /// Whether other processes run the same application.
     pub multiprocess: bool,
     /// Whether the authorisation headers are passed.
@@ -32,7 +38,8 @@ pub struct Parts<'a, H> {
     pub query_string: &'a [u8],
     pub request_uri: &'a [u8],
     pub protocol: &'a [u8],
-    pub server_name: &'a [u8],
+    /// Unless the constants have it.
+    pub server_name: Option<&'a [u8]>,
     pub server_addr: &'a [u8],
     pub server_port: &'a [u8],
     pub remote_addr: &'a [u8],
@@ -40,7 +47,8 @@ pub struct Parts<'a, H> {
     pub remote_port: Option<&'a [u8]>,
     /// Only if nginx has checked it.
     pub remote_user: Option<&'a [u8]>,
-    pub document_root: &'a [u8],
+    /// Unless the constants have it.
+    pub document_root: Option<&'a [u8]>,
     /// The length of the body, if the client sent one.
     pub content_length: Option<u64>,
     /// Protocol and cipher of a TLS connection.
@@ -48,14 +56,18 @@ pub struct Parts<'a, H> {
     pub headers: H,
 }
 
-/// The template of one location.
+/// The template of one location, and the strings it used last for values that seldom change.
 pub struct Environ {
     template: Py<PyDict>,
     pass_authorization: bool,
+    script_name: Memo,
+    server_addr: Memo,
+    server_port: Memo,
 }
 
 impl Environ {
-    /// Makes the template.
+    /// Makes the template. Keys that every request has stand in it already, with their most frequent
+    /// value: setting another one does not make the dictionary grow, and often nothing is to be set.
     pub fn new<H: Host>(
         py: Python<'_>,
         gateway: &Gateway<H>,
@@ -63,90 +75,125 @@ impl Environ {
     ) -> PyResult<Self> {
         let keys = gateway.keys();
         let dict = PyDict::new(py);
-        // Keys that every request has stand here in their usual order, so that setting them later
-        // replaces a value and never makes the dictionary grow.
-        let always = [
-            &keys.request_method,
-            &keys.script_name,
-            &keys.path_info,
-            &keys.query_string,
-            &keys.request_uri,
-            &keys.server_protocol,
-            &keys.server_name,
-            &keys.server_addr,
-            &keys.server_port,
-            &keys.remote_addr,
-            &keys.document_root,
-            &keys.request_scheme,
-            &keys.wsgi_url_scheme,
-            &keys.wsgi_input,
-            &keys.wsgi_errors,
-        ];
-        for key in always {
-            dict.set_item(key, &keys.empty)?;
-        }
+        dict.set_item(&keys.request_method, &keys.get)?;
+        dict.set_item(&keys.script_name, &keys.empty)?;
+        dict.set_item(&keys.path_info, &keys.empty)?;
+        dict.set_item(&keys.query_string, &keys.empty)?;
+        dict.set_item(&keys.request_uri, &keys.empty)?;
+        dict.set_item(&keys.server_protocol, &keys.http_1_1)?;
+        dict.set_item(&keys.server_name, latin1(py, constants.server_name.unwrap_or_default())?)?;
+        dict.set_item(&keys.server_addr, &keys.empty)?;
+        dict.set_item(&keys.server_port, &keys.empty)?;
         dict.set_item(&keys.server_software, latin1(py, constants.server_software)?)?;
+        dict.set_item(&keys.remote_addr, &keys.empty)?;
+        let document_root = latin1(py, constants.document_root.unwrap_or_default())?;
+        dict.set_item(&keys.document_root, document_root)?;
+        dict.set_item(&keys.request_scheme, &keys.http)?;
         dict.set_item(&keys.wsgi_version, (1, 0))?;
+        dict.set_item(&keys.wsgi_url_scheme, &keys.http)?;
+        dict.set_item(&keys.wsgi_input, gateway.empty_input(py))?;
         dict.set_item(&keys.wsgi_input_terminated, true)?;
+        dict.set_item(&keys.wsgi_errors, py.None())?;
         dict.set_item(&keys.wsgi_multithread, false)?;
         dict.set_item(&keys.wsgi_multiprocess, constants.multiprocess)?;
         dict.set_item(&keys.wsgi_run_once, false)?;
         dict.set_item(&keys.wsgi_file_wrapper, gateway.file_wrapper_type())?;
-        Ok(Self { template: dict.unbind(), pass_authorization: constants.pass_authorization })
+        Ok(Self {
+            template: dict.unbind(),
+            pass_authorization: constants.pass_authorization,
+            script_name: Memo::default(),
+            server_addr: Memo::default(),
+            server_port: Memo::default(),
+        })
     }
 
-    /// The environ of a request.
+    /// The environ of a request. `input` is absent if there is no body.
     pub fn build<'py, 'a, H: Host>(
         &self,
         py: Python<'py>,
         gateway: &Gateway<H>,
         parts: Parts<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
-        input: &Bound<'py, PyAny>,
+        input: Option<&Bound<'py, PyAny>>,
         errors: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let keys = gateway.keys();
         let dict = self.template.bind(py).copy()?;
-        let set = |key: &Py<PyString>, value: &[u8]| dict.set_item(key, latin1(py, value)?);
-        match keys.method(parts.method) {
-            Some(method) => dict.set_item(&keys.request_method, method)?,
-            None => set(&keys.request_method, parts.method)?,
-        }
-        match keys.protocol(parts.protocol) {
-            Some(protocol) => dict.set_item(&keys.server_protocol, protocol)?,
-            None => set(&keys.server_protocol, parts.protocol)?,
-        }
-        set(&keys.script_name, parts.script_name)?;
-        set(&keys.path_info, parts.path_info)?;
-        set(&keys.query_string, parts.query_string)?;
-        set(&keys.request_uri, parts.request_uri)?;
-        set(&keys.server_name, parts.server_name)?;
-        set(&keys.server_addr, parts.server_addr)?;
-        set(&keys.server_port, parts.server_port)?;
-        set(&keys.remote_addr, parts.remote_addr)?;
-        set(&keys.document_root, parts.document_root)?;
-        let scheme = if parts.tls.is_some() { &keys.https } else { &keys.http };
-        dict.set_item(&keys.request_scheme, scheme)?;
-        dict.set_item(&keys.wsgi_url_scheme, scheme)?;
-        dict.set_item(&keys.wsgi_input, input)?;
+        self.set_request(keys, &dict, &parts)?;
+        self.set_connection(keys, &dict, &parts)?;
         dict.set_item(&keys.wsgi_errors, errors)?;
-        if let Some(port) = parts.remote_port {
-            set(&keys.remote_port, port)?;
-        }
-        if let Some(user) = parts.remote_user {
-            set(&keys.remote_user, user)?;
-        }
-        if let Some((protocol, cipher)) = parts.tls {
-            dict.set_item(&keys.https_key, &keys.on)?;
-            set(&keys.ssl_protocol, protocol)?;
-            set(&keys.ssl_cipher, cipher)?;
-        }
-        if let Some(length) = parts.content_length {
-            set(&keys.content_length, length.to_string().as_bytes())?;
+        if let Some(input) = input {
+            dict.set_item(&keys.wsgi_input, input)?;
         }
         for (name, value) in parts.headers {
             self.set_header(keys, &dict, name, value)?;
         }
         Ok(dict)
+    }
+
+    fn set_request<H>(
+        &self,
+        keys: &Keys,
+        dict: &Bound<'_, PyDict>,
+        parts: &Parts<'_, H>,
+    ) -> PyResult<()> {
+        let py = dict.py();
+        if parts.method != b"GET" {
+            dict.set_item(&keys.request_method, keys.method(py, parts.method)?)?;
+        }
+        if parts.protocol != b"HTTP/1.1" {
+            dict.set_item(&keys.server_protocol, keys.protocol(py, parts.protocol)?)?;
+        }
+        if !parts.script_name.is_empty() {
+            self.script_name.set(dict, &keys.script_name, parts.script_name)?;
+        }
+        let path_info = latin1(py, parts.path_info)?;
+        dict.set_item(&keys.path_info, &path_info)?;
+        // Mostly the client's target needed no decoding.
+        if parts.request_uri == parts.path_info {
+            dict.set_item(&keys.request_uri, path_info)?;
+        } else {
+            dict.set_item(&keys.request_uri, latin1(py, parts.request_uri)?)?;
+        }
+        if !parts.query_string.is_empty() {
+            dict.set_item(&keys.query_string, latin1(py, parts.query_string)?)?;
+        }
+        if let Some(root) = parts.document_root {
+            dict.set_item(&keys.document_root, latin1(py, root)?)?;
+        }
+        if let Some(length) = parts.content_length {
+            let length = latin1(py, itoa::Buffer::new().format(length).as_bytes())?;
+            dict.set_item(&keys.content_length, length)?;
+        }
+        Ok(())
+    }
+
+    fn set_connection<H>(
+        &self,
+        keys: &Keys,
+        dict: &Bound<'_, PyDict>,
+        parts: &Parts<'_, H>,
+    ) -> PyResult<()> {
+        let py = dict.py();
+        self.server_addr.set(dict, &keys.server_addr, parts.server_addr)?;
+        self.server_port.set(dict, &keys.server_port, parts.server_port)?;
+        if let Some(name) = parts.server_name {
+            dict.set_item(&keys.server_name, latin1(py, name)?)?;
+        }
+        dict.set_item(&keys.remote_addr, latin1(py, parts.remote_addr)?)?;
+        if let Some(port) = parts.remote_port {
+            dict.set_item(&keys.remote_port, latin1(py, port)?)?;
+        }
+        if let Some(user) = parts.remote_user {
+            dict.set_item(&keys.remote_user, latin1(py, user)?)?;
+        }
+        if let Some((protocol, cipher)) = parts.tls {
+            dict.set_item(&keys.request_scheme, &keys.https)?;
+            dict.set_item(&keys.wsgi_url_scheme, &keys.https)?;
+            dict.set_item(&keys.https_key, &keys.on)?;
+            dict.set_item(&keys.ssl_protocol, latin1(py, protocol)?)?;
+            dict.set_item(&keys.ssl_cipher, latin1(py, cipher)?)?;
+        }
+        Ok(())
     }
 
     fn set_header<'py>(
@@ -190,4 +237,23 @@ fn join<'py>(
     let parts = [latin1_bytes(first)?, Some(separator), latin1_bytes(second)?];
     let joined: Vec<u8> = parts.into_iter().flatten().flatten().copied().collect();
     dict.set_item(key, latin1(dict.py(), &joined)?)
+}
+
+/// The last value of a key, for values that are mostly the same from request to request.
+#[derive(Default)]
+struct Memo(RefCell<Option<Py<PyString>>>);
+
+impl Memo {
+    fn set(&self, dict: &Bound<'_, PyDict>, key: &Py<PyString>, value: &[u8]) -> PyResult<()> {
+        let py = dict.py();
+        if let Some(last) = &*self.0.borrow()
+            && latin1_bytes(last.bind(py))? == Some(value)
+        {
+            return dict.set_item(key, last);
+        }
+        let new = latin1(py, value)?;
+        dict.set_item(key, &new)?;
+        self.0.replace(Some(new.unbind()));
+        Ok(())
+    }
 }

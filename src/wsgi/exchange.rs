@@ -49,6 +49,10 @@ impl<H: Host> Gateway<H> {
         &self.keys
     }
 
+    pub(super) fn empty_input<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.empty_input.bind(py).as_any().clone()
+    }
+
     pub(super) fn file_wrapper_type(&self) -> &Py<PyAny> {
         self.file_wrapper.as_any()
     }
@@ -106,9 +110,9 @@ impl<H: Host> Exchange<H> {
         environ: &Environ,
         parts: Parts<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let input = self.input.as_ref().unwrap_or(&gateway.empty_input).bind(py);
-        let errors = self.errors.bind(py);
-        environ.build(py, gateway, parts, input.as_any(), errors.as_any())
+        let input = self.input.as_ref().map(|input| input.bind(py));
+        let input = input.as_ref().map(Instance::as_any);
+        environ.build(py, gateway, parts, input, self.errors.bind(py).as_any())
     }
 
     /// Calls the application. `has_written` is asked after the call.

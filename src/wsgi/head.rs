@@ -151,7 +151,22 @@ fn has_control(bytes: &[u8]) -> bool {
 
 /// RFC 9110, 5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const TOKEN: [bool; 256] = {
+        let mut token = [false; 256];
+        let symbols = b"!#$%&'*+-.^_`|~";
+        let mut byte = 0;
+        while byte < 256 {
+            token[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut index = 0;
+        while index < symbols.len() {
+            token[symbols[index] as usize] = true;
+            index += 1;
+        }
+        token
+    };
+    TOKEN[usize::from(byte)]
 }
 
 /// RFC 2616, 13.5.1, which PEP 3333 refers to, and the misspelling of wsgiref.

@@ -1,16 +1,16 @@
 //! The names in environ and a few frequent values, as `str` objects made once per interpreter.
 
-use std::collections::HashMap;
-
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+
+use crate::py::latin1;
 
 macro_rules! keys {
     ($($field:ident = $text:literal,)*) => {
         /// Interned strings of one interpreter.
         pub struct Keys {
             $(pub $field: Py<PyString>,)*
-            headers: HashMap<&'static [u8], Py<PyString>>,
+            headers: Vec<Vec<(&'static [u8], Py<PyString>)>>,
         }
 
         impl Keys {
@@ -18,10 +18,7 @@ macro_rules! keys {
             pub fn new(py: Python<'_>) -> Self {
                 Self {
                     $($field: PyString::intern(py, $text).unbind(),)*
-                    headers: HEADERS
-                        .iter()
-                        .map(|name| (name.as_bytes(), header_key(py, name.as_bytes())))
-                        .collect(),
+                    headers: header_keys(py),
                 }
             }
         }
@@ -122,31 +119,46 @@ const HEADERS: [&str; 44] = [
 impl Keys {
     /// The key of a header, given its name in lower case: `HTTP_USER_AGENT` for `user-agent`.
     pub fn header<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
-        match self.headers.get(name) {
-            Some(key) => key.bind(py).clone(),
+        let known = self.headers.get(name.len()).map(Vec::as_slice).unwrap_or_default();
+        match known.iter().find(|(known, _)| *known == name) {
+            Some((_, key)) => key.bind(py).clone(),
             None => header_key(py, name).into_bound(py),
         }
     }
 
     /// The method as a string.
-    pub fn method<'a>(&'a self, method: &[u8]) -> Option<&'a Py<PyString>> {
+    pub fn method<'py>(&self, py: Python<'py>, method: &[u8]) -> PyResult<Bound<'py, PyString>> {
         match method {
-            b"GET" => Some(&self.get),
-            b"POST" => Some(&self.post),
-            b"HEAD" => Some(&self.head),
-            _ => None,
+            b"POST" => Ok(self.post.bind(py).clone()),
+            b"HEAD" => Ok(self.head.bind(py).clone()),
+            method => latin1(py, method),
         }
     }
 
     /// The protocol as a string.
-    pub fn protocol<'a>(&'a self, protocol: &[u8]) -> Option<&'a Py<PyString>> {
+    pub fn protocol<'py>(
+        &self,
+        py: Python<'py>,
+        protocol: &[u8],
+    ) -> PyResult<Bound<'py, PyString>> {
         match protocol {
-            b"HTTP/1.1" => Some(&self.http_1_1),
-            b"HTTP/2.0" => Some(&self.http_2_0),
-            b"HTTP/1.0" => Some(&self.http_1_0),
-            _ => None,
+            b"HTTP/2.0" => Ok(self.http_2_0.bind(py).clone()),
+            b"HTTP/1.0" => Ok(self.http_1_0.bind(py).clone()),
+            protocol => latin1(py, protocol),
         }
     }
+}
+
+/// The keys of `HEADERS`, grouped by the length of the name: two or three comparisons find one.
+fn header_keys(py: Python<'_>) -> Vec<Vec<(&'static [u8], Py<PyString>)>> {
+    let mut groups = Vec::new();
+    for name in HEADERS.map(str::as_bytes) {
+        if groups.len() <= name.len() {
+            groups.resize_with(name.len() + 1, Vec::new);
+        }
+        groups[name.len()].push((name, header_key(py, name)));
+    }
+    groups
 }
 
 fn header_key(py: Python<'_>, name: &[u8]) -> Py<PyString> {
