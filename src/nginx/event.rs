@@ -13,6 +13,7 @@ use nginx_sys::{
 use super::entry;
 use super::log::Level;
 use super::request::Request;
+use super::shim::{ngx_wsgi_request_aio, ngx_wsgi_request_set_http_state};
 
 /// What nginx calls when a request can go on.
 pub type Resume = unsafe extern "C" fn(*mut ngx_http_request_t);
@@ -38,7 +39,7 @@ pub fn write_event(r: Request<'_>) -> WriteEvent {
             r.log().write(Level::Info, "client timed out");
             (*c).set_timedout(1);
             WriteEvent::TimedOut
-        } else if (*wev).delayed() != 0 || (*r.as_ptr()).aio() != 0 {
+        } else if (*wev).delayed() != 0 || ngx_wsgi_request_aio(r.as_ptr()) != 0 {
             WriteEvent::Delayed
         } else {
             WriteEvent::Ready
@@ -61,7 +62,8 @@ pub fn wait_for_write(r: Request<'_>, resume: Resume) -> Result<(), ()> {
     // SAFETY: as in `write_event`.
     unsafe {
         let request = r.as_ptr();
-        (*request).set_http_state(nginx_sys::ngx_http_state_e_NGX_HTTP_WRITING_REQUEST_STATE as _);
+        let writing = nginx_sys::ngx_http_state_e_NGX_HTTP_WRITING_REQUEST_STATE;
+        ngx_wsgi_request_set_http_state(request, writing as usize);
         (*request).read_event_handler = Some(ngx_http_test_reading);
         (*request).write_event_handler = Some(resume);
         let wev = (*(*request).connection).write;

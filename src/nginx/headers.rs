@@ -12,7 +12,9 @@ use nginx_sys::{
 };
 
 use super::pool;
-use super::shim::ngx_wsgi_set_cache_control;
+use super::shim::{
+    ngx_wsgi_request_set_header_only, ngx_wsgi_request_set_keepalive, ngx_wsgi_set_cache_control,
+};
 
 /// Status and headers on their way to nginx.
 pub struct ResponseHead<'a, F> {
@@ -63,10 +65,10 @@ unsafe fn without_body(r: *mut ngx_http_request_t, status: u16) {
             out.last_modified_time = -1;
         }
         if status < 200 || status == 204 || status == 304 {
-            (*r).set_header_only(1);
+            ngx_wsgi_request_set_header_only(r, 1);
         }
         if status < 200 {
-            (*r).set_keepalive(0);
+            ngx_wsgi_request_set_keepalive(r, 0);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::block::Block;
 
 use super::headers::{self, ResponseHead};
 use super::pool;
+use super::shim::{ngx_wsgi_request_buffered, ngx_wsgi_request_header_only};
 use super::spool::Spool;
 use super::{Code, ERROR};
 
@@ -108,7 +109,7 @@ impl<B: Block> Output<B> {
             if rc == ERROR || rc > super::OK {
                 self.is_gone = rc == ERROR;
                 HeadFlow::Ended(rc)
-            } else if (*self.r).header_only() != 0 {
+            } else if ngx_wsgi_request_header_only(self.r) != 0 {
                 HeadFlow::NoBody
             } else {
                 HeadFlow::Body
@@ -195,7 +196,7 @@ impl<B: Block> Output<B> {
             // OK does not mean sent: filters and the connection may hold data, and the output of a
             // subrequest may wait for its turn.
             if !self.busy.is_null()
-                || r.buffered() != 0
+                || ngx_wsgi_request_buffered(self.r) != 0
                 || !r.postponed.is_null()
                 || connection_holds
             {
