@@ -17,6 +17,8 @@ mod meter;
 mod mount;
 mod start_response;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use app::App;
 pub use app_iter::Step;
