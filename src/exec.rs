@@ -96,15 +96,17 @@ pub fn stop_worker() {
     if WORKER.get().is_none() {
         return;
     }
-    let waiting = WAITING.take();
-    for job in waiting {
-        // SAFETY: a job is forgotten by its drop, so those in the set are alive.
-        inline::abandon(unsafe { &*job });
-    }
-    py::stop(EXIT_LIMIT, || {
+    py::stop(EXIT_LIMIT, close_waiting, || {
         let text = b"wsgi: the atexit functions did not end within 10 seconds, the worker exits without them";
         log::write_line(Level::Error, text);
     });
+}
+
+fn close_waiting() {
+    for job in WAITING.take() {
+        // SAFETY: a job is forgotten by its drop, so those in the set are alive.
+        inline::abandon(unsafe { &*job });
+    }
 }
 
 /// Notes a job that outlives the event it came from.

@@ -261,7 +261,8 @@ impl Slice<'_, '_> {
         self.exchange.call(py, gateway, &app, environ, has_written)?;
         // write() may have ended the response: HEAD, for example.
         if job.state.get() == State::Calling {
-            self.set(State::Sending);
+            let is_drained = job.output.borrow().is_drained();
+            self.set(if is_drained { State::Sending } else { State::Draining(Then::Send) });
         }
         Ok(())
     }
@@ -427,7 +428,10 @@ impl Slice<'_, '_> {
                 ),
             );
         }
-        while flow == Flow::Again {
+        // nginx may hold the block for another reason than the socket, an SSI include for example; that is
+        // not waited for here, but by the machine when the application has returned.
+        let mut sent = None;
+        while flow == Flow::Again && r.is_active() && sent.replace(r.sent()) != Some(r.sent()) {
             let wait = Blocking::new(r);
             if !self.py.detach(|| wait.wait()) {
                 event::set_timed_out(r);

@@ -70,7 +70,8 @@ pub fn wait_for_write(r: Request<'_>, resume: Resume) -> Result<(), ()> {
         if (*wev).ready() != 0 && (*wev).delayed() != 0 {
             return Ok(());
         }
-        if (*wev).delayed() == 0 {
+        // A subrequest whose turn has not come waits for another one, not for the client.
+        if (*wev).delayed() == 0 && r.has_turn() {
             ngx_add_timer(wev, r.send_timeout());
         }
         match ngx_handle_write_event(wev, r.core().send_lowat) {

@@ -191,19 +191,22 @@ impl<B: Block> Output<B> {
         unsafe {
             let (pool, tag) = ((*self.r).pool, tag());
             ngx_chain_update_chains(pool, &mut self.free, &mut self.busy, &mut chain, tag);
+        }
+        if self.is_drained() { Flow::Taken } else { Flow::Again }
+    }
+
+    /// Whether everything is with the kernel. That nginx said OK does not mean it: filters and the
+    /// connection may hold data, and the output of a subrequest may wait for its turn.
+    pub fn is_drained(&self) -> bool {
+        // SAFETY: the request is live.
+        unsafe {
             let r = &*self.r;
             let connection_holds = r.main == self.r && (*r.connection).buffered() != 0;
-            // OK does not mean sent: filters and the connection may hold data, and the output of a
-            // subrequest may wait for its turn.
-            if !self.busy.is_null()
-                || ngx_wsgi_request_buffered(self.r) != 0
-                || !r.postponed.is_null()
-                || connection_holds
-            {
-                return Flow::Again;
-            }
+            self.busy.is_null()
+                && ngx_wsgi_request_buffered(self.r) == 0
+                && r.postponed.is_null()
+                && !connection_holds
         }
-        Flow::Taken
     }
 }
 

@@ -57,15 +57,25 @@ impl<'r> Request<'r> {
         unsafe { Log::from_ptr(self.connection().log) }
     }
 
-    /// Whether its output goes to the client now, and not after that of another subrequest.
-    pub fn is_active(self) -> bool {
+    /// Whether it is this request whose turn it is among those of the connection: a main request and its
+    /// subrequests send in the order of the page.
+    pub fn has_turn(self) -> bool {
         self.connection().data.cast::<ngx_http_request_t>() == self.as_ptr()
-            && self.raw().postponed.is_null()
+    }
+
+    /// Whether its output goes to the client now, and not after that of a subrequest.
+    pub fn is_active(self) -> bool {
+        self.has_turn() && self.raw().postponed.is_null()
     }
 
     /// Whether the connection is HTTP/2 or HTTP/3, whose socket is shared with other requests.
     pub fn is_multiplexed(self) -> bool {
         !self.raw().stream.is_null() || self.raw().http_version >= 2000
+    }
+
+    /// How many bytes have been sent over the connection.
+    pub fn sent(self) -> i64 {
+        self.connection().sent
     }
 
     pub fn is_head(self) -> bool {

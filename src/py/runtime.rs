@@ -172,12 +172,13 @@ fn check(status: ffi::PyStatus) -> Result<(), String> {
     }
 }
 
-/// Runs the functions registered with `atexit`, for at most `limit`; then the process ends at once.
+/// Ends Python in this process: `last_work`, then the functions registered with `atexit`, for at most `limit`
+/// together; when it is over `on_timeout` is called and the process ends at once.
 ///
-/// CPython is not finalised: threads of applications may still run.
-pub fn stop(limit: Duration, on_timeout: fn()) {
+/// CPython is not finalised, because threads of applications may still run. They are stopped where they
+/// next need the interpreter: this thread keeps it while the process exits.
+pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: fn()) {
     let Some(interpreter) = Interpreter::main() else { return };
-    let Some(package) = interpreter.package() else { return };
     let (done, wait) = mpsc::channel::<()>();
     // Without this guard a function that blocks would keep the worker for ever.
     let guard = thread::spawn(move || {
@@ -187,11 +188,15 @@ pub fn stop(limit: Duration, on_timeout: fn()) {
             unsafe { libc::_exit(0) };
         }
     });
+    last_work();
     interpreter.enter(|py| {
-        if let Err(error) = package.run_exit_functions(py) {
+        if let Some(package) = interpreter.package()
+            && let Err(error) = package.run_exit_functions(py)
+        {
             error.write_unraisable(py, None);
         }
     });
+    interpreter.end();
     drop(done);
     let _ = guard.join();
 }
