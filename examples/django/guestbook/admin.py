@@ -1,0 +1,13 @@
+"""The guestbook in Django's admin."""
+
+from django.contrib import admin
+
+from .models import Entry
+
+
+@admin.register(Entry)
+class EntryAdmin(admin.ModelAdmin):
+    list_display = ["name", "text", "written", "visible"]
+    list_editable = ["visible"]
+    list_filter = ["visible", "written"]
+    search_fields = ["name", "text"]
