@@ -1,0 +1,337 @@
+"""The examples run from their own nginx.conf and answer as their READMEs say."""
+
+import hashlib
+import html
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+import pytest
+
+from harness.nginx import MODULE, PYTHON, ROOT, Nginx, cpu, wait_for
+from harness.venv import environment
+
+EXAMPLES = ROOT / "examples"
+
+pytestmark = pytest.mark.skipif(not (EXAMPLES / "nginx.conf").exists(), reason="there are no examples")
+
+
+def interpreter():
+    """A Python of the tested version that has Flask and Django: the one of this test run, if it fits."""
+    probe = "import sys, django, flask; print(*sys.version_info[:2])"
+    wanted = subprocess.run([PYTHON, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True,
+                            text=True, check=True).stdout
+    if subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout == wanted:
+        return sys.executable
+    return str(environment("examples", EXAMPLES / "requirements.txt") / "bin/python")
+
+
+STATUS = """
+    server {
+        listen "unix:@RUN@/status.sock";
+        access_log off;
+        location = /status { stub_status; }
+    }
+    server {
+        listen 127.0.0.1:"""
+
+
+@pytest.fixture(scope="module")
+def site():
+    """All examples in one nginx, set up as `make serve` does it."""
+    run = pathlib.Path(tempfile.mkdtemp(prefix="wsgi-"))
+    run.chmod(0o755)
+    python = interpreter()
+    subprocess.run(["sh", str(EXAMPLES / "setup.sh")], check=True, capture_output=True,
+                   env={**os.environ, "RUN": str(run), "PYTHON": python})
+    server = Nginx(run, prefix=ROOT)
+    text = (EXAMPLES / "nginx.conf").read_text()
+    text = re.sub(r"error_log .*", f"error_log {run}/error.log info;", text, count=1)
+    text = text.replace("\n    server {\n        listen 127.0.0.1:", STATUS, 1)
+    assert "status.sock" in text, "the harness found no place for its status page"
+    for word, value in {"PORT": server.port, "MODULE": MODULE, "ROOT": ROOT, "RUN": run, "PYTHON": python}.items():
+        text = text.replace(f"@{word}@", str(value))
+    server.whole_text = text
+    server.workers_wanted = 2
+    # Files that applications keep open, such as a database, are theirs.
+    server.check_fds = False
+    server.start()
+    yield server
+    try:
+        server.stop()
+    finally:
+        server.kill()
+    shutil.rmtree(run, ignore_errors=True)
+
+
+class Browser:
+    """Follows redirects and keeps cookies."""
+
+    def __init__(self, server):
+        self.server = server
+        self.cookies = {}
+        self.host = f"127.0.0.1:{server.port}"
+
+    def request(self, method, target, fields=None, headers=()):
+        body = urllib.parse.urlencode(fields).encode() if fields is not None else None
+        headers = [("Host", self.host), *headers]
+        if self.cookies:
+            headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items())))
+        if body is not None:
+            headers.append(("Content-Type", "application/x-www-form-urlencoded"))
+        answer = self.server.request(method, target, headers, body)
+        for cookie in answer.all("Set-Cookie"):
+            name, _, value = cookie.split(";")[0].partition("=")
+            self.cookies[name] = value
+        if answer.status in (301, 302, 303):
+            where = urllib.parse.urlsplit(urllib.parse.urljoin(f"http://{self.host}{target}",
+                                                               answer.header("Location")))
+            assert where.netloc == self.host, answer.header("Location")
+            return self.request("GET", where.path + (f"?{where.query}" if where.query else ""))
+        return answer
+
+    def form(self, target, fields):
+        """Fills the form of a Django page."""
+        page = self.request("GET", target)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text).group(1)
+        return self.request("POST", target, {"csrfmiddlewaretoken": token, **fields})
+
+
+def test_every_link_of_the_index_page(site):
+    page = site.get("/")
+    assert page.status == 200 and page.header("Content-Type") == "text/html"
+    links = [html.unescape(link) for link in re.findall(r'href="(/[^"]*)"', page.text)]
+    assert len(links) >= 7
+    browser = Browser(site)
+    for link in links:
+        if link not in ("/large_file", "/streaming"):
+            assert browser.request("GET", link).status == 200, link
+
+
+def test_every_folder_is_on_the_index_page():
+    page = (EXAMPLES / "index.html").read_text()
+    for folder in EXAMPLES.iterdir():
+        if folder.is_dir() and (folder / "nginx.conf").exists():
+            assert f"examples/{folder.name}" in page
+            assert len((folder / "README.md").read_text().splitlines()) == 3, folder
+
+
+def test_hello(site):
+    answer = site.get("/hello")
+    assert (answer.status, answer.text) == (200, "Hello, World!\n")
+    assert answer.header("Content-Length") == "14"
+
+
+def test_environ(site):
+    page = html.unescape(site.get("/environ/some/path?a=1").text)
+    for key, value in {"SCRIPT_NAME": "/environ", "PATH_INFO": "/some/path", "QUERY_STRING": "a=1",
+                       "REQUEST_METHOD": "GET"}.items():
+        assert re.search(rf"{key}.*'{re.escape(value)}'", page), key
+    page = html.unescape(site.get("/sites/shop/cart", [("Authorization", "Basic bWU6c2VjcmV0")]).text)
+    for key, value in {"SCRIPT_NAME": "/sites/shop", "PATH_INFO": "/cart",
+                       "HTTP_AUTHORIZATION": "Basic bWU6c2VjcmV0"}.items():
+        assert re.search(rf"{key}.*'{re.escape(value)}'", page), key
+
+
+def test_flask(site):
+    browser = Browser(site)
+    assert "Flask in nginx" in browser.request("GET", "/flask/").text
+    assert browser.request("GET", "/flask").status == 200, "nginx adds the slash"
+    page = browser.request("POST", "/flask/", {"name": "Jürgen <b>"})
+    assert page.status == 200 and "Hello, Jürgen &lt;b&gt;!" in page.text
+    answer = site.post("/flask/api/sum", b"[1, 2, 3.5]", [("Content-Type", "application/json")])
+    assert answer.json() == {"numbers": [1, 2, 3.5], "sum": 6.5}
+    assert site.post("/flask/api/sum", b"{}", [("Content-Type", "application/json")]).status == 400
+    assert site.get("/flask/nowhere").status == 404
+    assert site.post("/flask/", b"x" * 2000000).status == 413
+
+
+def test_flask_error_is_in_the_log(site):
+    since = site.log_size()
+    assert site.get("/flask/error").status == 500
+    site.wait_for_log("about to fail on purpose", since=since)
+    site.wait_for_log("ZeroDivisionError: division by zero", since=since)
+
+
+def test_flask_many_requests_on_one_connection(site):
+    with site.connect() as client:
+        for number in range(50):
+            assert f"Hello, n{number}" in client.request("GET", f"/flask/hello/n{number}").text
+
+
+def test_django_guestbook(site):
+    browser = Browser(site)
+    text = f"Grüße aus dem Test {os.getpid()} {time.monotonic_ns()}"
+    page = browser.form("/django/", {"name": "Æsop", "text": text})
+    assert page.status == 200
+    assert text in page.text and "Æsop" in page.text and "Thank you." in page.text
+    assert site.post("/django/", b"name=a&text=b").status == 403, "without the CSRF token"
+
+
+def test_django_admin(site):
+    browser = Browser(site)
+    password = (site.folder / "django/admin-password").read_text().strip()
+    page = browser.form("/django/admin/login/?next=/django/admin/", {"username": "admin", "password": password})
+    assert page.status == 200 and "Site administration" in page.text
+    page = browser.request("GET", "/django/admin/guestbook/entry/")
+    assert page.status == 200 and "Select entry to change" in page.text
+    page = browser.form("/django/admin/guestbook/entry/add/", {
+        "name": "from the admin", "text": "added", "visible": "on", "_save": "Save"})
+    assert "was added successfully" in page.text
+    assert "from the admin" in browser.request("GET", "/django/").text
+
+
+def test_django_static_files_by_nginx(site):
+    page = Browser(site).request("GET", "/django/admin/login/")
+    sheets = re.findall(r'href="(/django/static/[^"]+\.css)"', page.text)
+    assert sheets
+    for sheet in sheets:
+        answer = site.get(sheet)
+        assert answer.status == 200 and answer.header("Content-Type") == "text/css"
+        assert answer.header("Expires")
+    assert site.get("/django/static/nothing.css").status == 404
+
+
+def test_streaming_is_asked_row_by_row(site):
+    client = site.connect()
+    client.send_request("GET", "/streaming")
+    head = client.read_head()
+    assert head.status == 200
+    first = client.read_chunk(head)
+    assert first.endswith(b" s\n")
+    # Several at a time, and the worker serves others meanwhile.
+    others = [site.connect() for _ in range(3)]
+    for other in others:
+        other.send_request("GET", "/streaming")
+        assert other.read_head().status == 200
+    before = sum(cpu(pid) for pid in site.workers())
+    assert site.get("/hello").status == 200
+    assert client.read_chunk(head)
+    assert sum(cpu(pid) for pid in site.workers()) - before < 1
+    since = site.log_size()
+    for other in [client, *others]:
+        other.reset()
+    site.wait_for_log("streaming: ended after", count=4, since=since)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("size", [0, 10, 5 << 20])
+def test_upload(site, method, size):
+    data = os.urandom(size)
+    answer = site.request(method, "/upload", body=data)
+    lines = answer.text.splitlines()
+    assert lines[-1] == f"sha256 {hashlib.sha256(data).hexdigest()} of {size} bytes"
+    if size > 1 << 20:
+        assert lines[0] == f"received {1 << 20} of {size} bytes"
+        assert len(lines) == 6
+    assert site.get("/upload").header("Content-Type") == "text/html; charset=utf-8"
+    assert site.request("DELETE", "/upload").status == 405
+
+
+def test_upload_too_large_is_refused_by_nginx(site):
+    with site.connect() as client:
+        client.send(b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000000\r\n\r\n")
+        assert client.read_response().status == 413
+
+
+def test_large_file(site):
+    answer = site.get("/large_file")
+    data = (site.folder / "large_file.bin").read_bytes()
+    assert len(data) == 64 << 20 and answer.header("Content-Length") == str(len(data))
+    assert answer.body == data
+    assert site.request("HEAD", "/large_file").header("Content-Length") == str(len(data))
+
+
+VALIDATED = {
+    "hello": ("", "import app", "app.application"),
+    "environ": ("", "import app", "app.application"),
+    "streaming": ("", "import app", "app.application"),
+    "upload": ("", "import app", "app.application"),
+    "large_file": ("", "import app", "app.application"),
+    "flask": ("", "import app", "app.create_app()"),
+    "django": ("", "from mysite.wsgi import application as site", "site"),
+}
+
+
+@pytest.fixture(scope="module")
+def validated(site):
+    """The same applications, each inside wsgiref.validate."""
+    run = pathlib.Path(tempfile.mkdtemp(prefix="wsgi-"))
+    run.chmod(0o755)
+    locations = []
+    for name, (_, statement, expression) in VALIDATED.items():
+        (run / f"{name}_valid.py").write_text(f"""
+import importlib.util
+import sys
+import warnings
+from wsgiref.validate import validator
+
+warnings.simplefilter("always")
+folder = {str(EXAMPLES / name)!r}
+sys.path.insert(0, folder)
+sys.modules.pop("app", None)
+{statement}
+sys.path.remove(folder) if {name!r} != "django" else None
+application = validator({expression})
+""")
+        slash = "/" if name in ("environ", "flask", "django") else ""
+        locations.append(f"location /{name}{slash} {{ client_max_body_size 1g; wsgi_pass {name}_valid.py; }}")
+    server = Nginx(run, "\n".join(locations), check_fds=False, http=f"""
+        wsgi_python_executable {interpreter()};
+        wsgi_env EXAMPLES_RUN {site.folder};
+    """)
+    server.start()
+    yield server
+    try:
+        server.stop()
+    finally:
+        server.kill()
+    shutil.rmtree(run, ignore_errors=True)
+
+
+@pytest.mark.parametrize("method, target, body, status", [
+    ("GET", "/hello", None, 200),
+    ("HEAD", "/hello", None, 200),
+    ("GET", "/environ/a/b?c=d", None, 200),
+    ("GET", "/streaming", None, 200),
+    ("GET", "/upload", None, 200),
+    ("POST", "/upload", b"x" * 3000000, 200),
+    ("GET", "/large_file", None, 200),
+    ("HEAD", "/large_file", None, 200),
+    ("GET", "/flask/", None, 200),
+    ("GET", "/flask/hello/you", None, 200),
+    ("POST", "/flask/", b"name=you", 303),
+    ("POST", "/flask/api/sum", b"[1, 2]", 200),
+    ("GET", "/flask/nowhere", None, 404),
+    ("GET", "/django/", None, 200),
+    ("GET", "/django/admin/login/", None, 200),
+    ("GET", "/django/nowhere", None, 404),
+    ("POST", "/django/", b"name=you&text=hello", 403),
+])
+def test_under_wsgiref_validate(validated, method, target, body, status):
+    kind = "application/json" if "api" in target else "application/x-www-form-urlencoded"
+    since = validated.log_size()
+    answer = validated.request(method, target, [("Content-Type", kind)] if body else [], body)
+    assert answer.status == status, validated.tail()
+    validated.get("/hello")
+    complaints = [line for line in validated.log()[since:].splitlines()
+                  if re.search(r"AssertionError|WSGIWarning|Traceback|garbage collected", line)]
+    assert not complaints
+
+
+def test_validator_sees_close(validated):
+    """A client that leaves in the middle: the validator would say that the iterator was not closed."""
+    since = validated.log_size()
+    client = validated.connect(rcvbuf=4096)
+    client.send_request("GET", "/large_file")
+    client.read_head()
+    client.reset()
+    wait_for(lambda: validated.status()["active"] == 1, "the connection is closed")
+    validated.get("/environ/")
+    assert not [line for line in validated.log()[since:].splitlines() if "garbage collected" in line]
