@@ -254,10 +254,10 @@ fn link(python: &InterpreterConfig) {
     }
 
     // A Python outside of the loader's folders, such as one of pyenv, must be found by path.
-    if let Some(dir) = python.lib_dir() {
-        if !loader_searches(Path::new(dir)) {
-            println!("cargo::rustc-link-arg=-Wl,-rpath,{dir}");
-        }
+    if let Some(dir) = python.lib_dir()
+        && !loader_searches(Path::new(dir))
+    {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{dir}");
     }
 }
 

@@ -7,11 +7,11 @@ set -eu
 deps='make deps installs what is missing on Debian'
 
 # Rust
-have cargo || die "Rust is missing: install Rust 1.85 or newer, for example from https://rustup.rs."
+have cargo || die "Rust is missing: install Rust 1.88 or newer, for example from https://rustup.rs."
 rust=$(rustc --version 2>/dev/null || echo "this Rust")
 minor=$(printf '%s' "$rust" | sed -n 's/^rustc 1\.\([0-9]*\)\..*/\1/p')
-[ "${minor:-0}" -ge 85 ] ||
-    die "$rust is too old: install Rust 1.85 or newer (rustup update stable)."
+[ "${minor:-0}" -ge 88 ] ||
+    die "$rust is too old: install Rust 1.88 or newer (rustup update stable)."
 [ "${1:-}" != rust ] || exit 0
 
 # C, for the shim and for nginx's configure
