@@ -6,6 +6,7 @@
 pub mod inline;
 mod parts;
 mod report;
+mod slice;
 
 use core::cell::RefCell;
 use core::ptr;
@@ -85,9 +86,10 @@ pub fn worker(conf: &MainConf) -> Result<&'static Worker, String> {
 
 /// The worker of this process, as seen from a request.
 fn worker_of_request() -> Result<&'static Worker, String> {
-    match MainConf::of_cycle(Request::cycle()) {
-        Some(conf) => worker(conf),
-        None => Err("there is no configuration".to_owned()),
+    match (WORKER.get(), MainConf::of_cycle(Request::cycle())) {
+        (Some(worker), _) => Ok(worker),
+        (None, Some(conf)) => worker(conf),
+        (None, None) => Err("there is no configuration".to_owned()),
     }
 }
 
