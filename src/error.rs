@@ -1,6 +1,7 @@
 //! Everything that can go wrong with an application, and what follows from it.
 
 use core::fmt;
+use std::any::Any;
 
 use pyo3::PyErr;
 
@@ -63,6 +64,12 @@ impl fmt::Display for Error {
             Self::Configuration(text) => write!(f, "cannot be called: {text}"),
         }
     }
+}
+
+/// What a panic said.
+pub fn panic_text(payload: &Box<dyn Any + Send>) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// An object of this type, in words.

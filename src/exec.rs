@@ -12,7 +12,7 @@ use core::cell::RefCell;
 use core::ptr;
 use core::time::Duration;
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 
 use nginx_sys::ngx_cycle_t;
 
@@ -50,24 +50,33 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
     }
     // SAFETY: the cycle's log lives as long as the cycle.
     let log = unsafe { Log::from_ptr(cycle.log) };
-    match worker(conf) {
-        Ok(worker) => worker.interpreter.enter(|py| {
+    if let Some(worker) = worker(conf) {
+        worker.interpreter.enter(|py| {
             for app in &conf.apps {
                 if let Err(error) = app.callable(py, worker.package) {
                     report::failed(py, worker, log, Level::Error, app, &error, "");
                 }
             }
-        }),
-        Err(error) => log.write(Level::Error, format!("wsgi: cannot start Python: {error}")),
+        });
     }
 }
 
 /// The worker; made now if this process has none yet, as after a reload of a single process whose first
-/// configuration had no application.
-pub fn worker(conf: &MainConf) -> Result<&'static Worker, String> {
-    if let Some(worker) = WORKER.get() {
-        return Ok(worker);
-    }
+/// configuration had no application. `None` if Python could not be started, which is not tried again:
+/// CPython makes no promise about a second attempt.
+fn worker(conf: &MainConf) -> Option<&'static Worker> {
+    static TRIED: Once = Once::new();
+    TRIED.call_once(|| match make_worker(conf) {
+        Ok(worker) => drop(WORKER.set(worker)),
+        Err(error) => {
+            let text = format!("wsgi: cannot start Python: {error}");
+            log::write_line(Level::Error, text.as_bytes());
+        }
+    });
+    WORKER.get()
+}
+
+fn make_worker(conf: &MainConf) -> Result<Worker, String> {
     process::reset_sigchld();
     for (name, value) in &conf.env {
         process::set_env(name, value);
@@ -81,16 +90,12 @@ pub fn worker(conf: &MainConf) -> Result<&'static Worker, String> {
     let interpreter = py::start(&settings, log::python_line)?;
     let package = interpreter.package().ok_or("the package ngx_wsgi is missing")?;
     let gateway = interpreter.enter(Gateway::new).map_err(|error| error.to_string())?;
-    Ok(WORKER.get_or_init(|| Worker { interpreter, package, gateway }))
+    Ok(Worker { interpreter, package, gateway })
 }
 
 /// The worker of this process, as seen from a request.
-fn worker_of_request() -> Result<&'static Worker, String> {
-    match (WORKER.get(), MainConf::of_cycle(Request::cycle())) {
-        (Some(worker), _) => Ok(worker),
-        (None, Some(conf)) => worker(conf),
-        (None, None) => Err("there is no configuration".to_owned()),
-    }
+fn worker_of_request() -> Option<&'static Worker> {
+    WORKER.get().or_else(|| worker(MainConf::of_cycle(Request::cycle())?))
 }
 
 /// Ends the exchanges that are left, then runs the `atexit` functions.

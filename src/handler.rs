@@ -97,6 +97,13 @@ impl Job {
         }
     }
 
+    /// Lets go of the blocks that nginx is done with. To be called attached; their destructors may come
+    /// back through `write()`, so nothing is borrowed when they run.
+    pub fn release(&self) {
+        let done = self.output.borrow_mut().release();
+        drop(done);
+    }
+
     fn new(r: Request<'_>, conf: &LocationConf) -> Self {
         Self {
             state: Cell::new(State::Reading),
@@ -166,14 +173,17 @@ impl Job {
                     let flow = self.output.borrow_mut().flush();
                     match flow {
                         Flow::Again => return self.wait(),
-                        Flow::Taken => self.state.set(then.into()),
+                        Flow::Taken => {
+                            event::stop_waiting(r);
+                            self.state.set(then.into());
+                        }
                         Flow::Gone => self.state.set(State::Closing(nginx::ERROR)),
                     }
                     self.drive();
                 }
             },
             // A write event while the wake-up is still to come.
-            State::Sending if self.wake.is_posted() => event::ignore_timeout(r),
+            State::Sending if self.wake.is_posted() => {}
             State::Sending => self.drive(),
             State::Reading | State::Calling | State::Closing(_) | State::Done => {}
         }
@@ -201,8 +211,18 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> Code {
             return nginx::INTERNAL_SERVER_ERROR;
         };
         job.attach_to(r);
+        // SAFETY: the job lives in the request's pool.
+        if !unsafe { r.on_end(request_ends, job) } {
+            return nginx::INTERNAL_SERVER_ERROR;
+        }
         r.read_body(body_read)
     })
+}
+
+/// Where nginx tells that the request ends, before it closes the file that the body may be in.
+unsafe extern "C" fn request_ends(job: *mut core::ffi::c_void) {
+    // SAFETY: the content handler has registered its job.
+    entry::quietly(|| exec::inline::conclude(unsafe { &*job.cast::<Job>() }));
 }
 
 /// Where nginx tells that the body is there.
@@ -230,7 +250,8 @@ fn step(r: Request<'_>, f: impl FnOnce(&Job)) {
         true
     });
     if !ended {
-        // The panic may have come from anywhere but from finalizing, which runs nothing of ours but this.
+        // The panic may have come from anywhere but from finalizing: what that runs of ours, a second
+        // application on an error page for example, has guards of its own.
         let is_head_sent = job.output.try_borrow().is_ok_and(|output| output.is_head_sent());
         let rc = if is_head_sent { nginx::ERROR } else { nginx::INTERNAL_SERVER_ERROR };
         job.finish(rc);

@@ -271,7 +271,9 @@ def test_shutdown_while_a_client_does_not_read(nginx, signal):
         with_http2.release()
         with_http2.finish(stream)
         assert len(stream.body) == 8_000_000
+        with_http2.close()
         assert client.read_rest().endswith(b"\r\n0\r\n\r\n")
+        client.close()
     assert server.wait_exit() == 0
     assert notes(server, "close") == CLOSE * 2
 
@@ -298,6 +300,48 @@ def test_worker_shutdown_timeout(nginx):
     assert server.wait_exit() == 0
     assert notes(server, "close") == CLOSE
     client.close()
+
+
+@pytest.mark.parametrize("how", ["whole", "HEAD", "reset", "fails"])
+def test_generators_run_their_finally_once_while_the_request_is_still_theirs(nginx, how):
+    server = serve(nginx, """
+    import contextvars
+
+    var = contextvars.ContextVar("var", default="unset")
+
+    def at_generator(environ, start_response):
+        start_response("200 OK", PLAIN)
+        def blocks():
+            try:
+                for number in range(80):
+                    yield b"x" * 100000
+                    if environ["QUERY_STRING"]:
+                        raise ValueError("boom")
+            finally:
+                note("finally", var.get(), environ["wsgi.input"].read())
+                print("a last word", file=environ["wsgi.errors"])
+        var.set("set")
+        return blocks()
+
+    def at_hello(environ, start_response):
+        return answer(start_response, b"hello")
+    """)
+    client = server.connect(rcvbuf=4096)
+    client.send_request("HEAD" if how == "HEAD" else "POST", "/generator" + ("?fails" if how == "fails" else ""),
+                        body=b"body")
+    head = client.read_head()
+    if how == "reset":
+        assert settled(lambda: notes(server)) == []
+        client.reset()
+    elif how != "HEAD":
+        try:
+            client.read_body(head)
+        except Truncated:
+            assert how == "fails"
+    wait_notes(server, "finally")
+    assert server.get("/hello").body == b"hello"
+    assert notes(server) == ["finally set b'body'"] or how == "HEAD" and notes(server) == []
+    server.wait_for_log("a last word")
 
 
 def test_a_thousand_requests_close_a_thousand_times(nginx):

@@ -66,6 +66,18 @@ def test_23_a_missing_reason_is_tolerated(nginx):
         assert (answer.status, answer.body) == (int(status[:3]), b"body")
 
 
+def test_23_an_informational_status_is_no_response(nginx):
+    """A client would go on waiting for the real one; over HTTP/2 it is an error of protocol."""
+    server = serve(nginx, """
+        def at_interim(environ, start_response):
+            start_response(environ["QUERY_STRING"] + " Interim", [])
+            return [b"body"]
+        """)
+    for status in (100, 101, 102, 103, 199):
+        assert server.get(f"/interim?{status}").status == 500
+    assert len(server.wait_for_log("raised ValueError", count=5)) == 5
+
+
 def test_24_headers_are_a_list_of_pairs_of_str_and_errors_are_raised_in_the_application(nginx):
     server = serve(nginx, r"""
         def at_types(environ, start_response):

@@ -40,6 +40,7 @@ def test_running_streams_are_finished(nginx, tls):
     client.finish(*streams)
     for stream in streams:
         assert stream.complete and stream.body[LENGTH:] == str(old).encode()
+    client.close()  # nginx lingers as long as the client does
     wait_for(lambda: not alive(old), "the old worker is gone")
     assert len(server.log_lines("wsgi: closed")) == 3
 

@@ -22,6 +22,7 @@ for group in "$@"; do
         header openssl/ssl.h || need libssl-dev
         header pcre2.h || need libpcre2-dev
         header zlib.h || need zlib1g-dev
+        header gd.h || need libgd-dev
         # Other Pythons than Debian's have their libraries with them.
         case $PYO3_PYTHON in
         /usr/bin/*)

@@ -7,6 +7,8 @@ import importlib.util
 import os
 import sys
 
+# Names of modules whose import has failed once.
+_failed = set()
 _INTERNAL = ("<ngx_wsgi", "<frozen importlib")
 
 
@@ -35,8 +37,7 @@ def load(script, module, attribute, is_factory, directories):
         # The next attempt is to see the file as it is then.
         if is_new:
             sys.modules.pop(name, None)
-        if script is not None:
-            _forget_bytecode(script)
+        _failed.add(name)
         raise
 
 
@@ -61,15 +62,14 @@ def _script_name(path):
     return "_wsgi_" + hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
 
 
-def _forget_bytecode(path):
-    """Removes what Python has cached of a script.
+class _SourceOnly(importlib.machinery.SourceFileLoader):
+    """A loader that does not trust the bytecode cache.
 
     The cache is told from the source by size and whole seconds; a quick repair may change neither.
     """
-    try:
-        os.remove(importlib.util.cache_from_source(path))
-    except (OSError, ValueError):
-        pass
+
+    def get_code(self, fullname):
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _import_script(name, path):
@@ -77,7 +77,8 @@ def _import_script(name, path):
     if name in sys.modules:
         return sys.modules[name]
     # Named explicitly, because the file need not end in .py.
-    file_loader = importlib.machinery.SourceFileLoader(name, path)
+    kind = _SourceOnly if name in _failed else importlib.machinery.SourceFileLoader
+    file_loader = kind(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=file_loader)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

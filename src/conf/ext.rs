@@ -36,7 +36,7 @@ impl ConfExt for ngx_conf_t {
     }
 
     fn place(&self) -> (String, usize) {
-        // SAFETY: conf_file is null only for directives given by `-g`, else it is the file being read.
+        // SAFETY: conf_file is null or what is being read; for `-g` it has no name.
         unsafe {
             match self.conf_file.as_ref() {
                 Some(file) => (file.file.name.to_string(), file.line),

@@ -17,7 +17,7 @@ use crate::py::{Handle, PyBlock};
 use crate::wsgi::{Body, Exchange, Host, LineLog, Writer};
 
 use super::slice::Slice;
-use super::{Worker, name, report, worker_of_request};
+use super::{WORKER, Worker, name, report, worker_of_request};
 
 /// The gateway's types of this executor.
 pub struct Inline;
@@ -60,7 +60,7 @@ pub struct JobWriter(Handle<Job>);
 impl Writer for JobWriter {
     fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()> {
         match (self.0.get(), worker_of_request()) {
-            (Some(job), Ok(worker)) => {
+            (Some(job), Some(worker)) => {
                 let exchange = job.exchange.borrow();
                 match &*exchange {
                     Some(exchange) => Slice { py, worker, job, exchange }.write(block),
@@ -80,14 +80,10 @@ impl Writer for JobWriter {
 
 /// Runs a turn of `job`.
 pub fn run(job: &Job) -> Turn {
-    let worker = match worker_of_request() {
-        Ok(worker) => worker,
-        Err(error) => {
-            job.request()
-                .log()
-                .write(Level::Error, format!("wsgi: Python is not running: {error}"));
-            return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
-        }
+    let Some(worker) = worker_of_request() else {
+        let text = format!("wsgi: {} cannot run, Python did not start", name(job.app()));
+        job.request().log().write(Level::Error, text);
+        return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
     };
     let begun = Instant::now();
     let turn = worker.interpreter.enter(|py| turn(py, worker, job));
@@ -95,18 +91,36 @@ pub fn run(job: &Job) -> Turn {
     turn
 }
 
-/// Ends the exchange of a job whose request ends, whatever state it is in.
+/// Ends the exchange of a request that ends before the application does, while everything of the request is
+/// still there. A file that nginx may be sending stays open until the request's pool is destroyed: frames of
+/// HTTP/2 may be queued when the stream is given up.
+pub fn conclude(job: &Job) {
+    let Some(worker) = WORKER.get().filter(|_| job.exchange.borrow().is_some()) else { return };
+    if !job.output.borrow().is_sending_file() {
+        worker.interpreter.enter(|py| end(py, worker, job));
+    } else if let Some(exchange) = &*job.exchange.borrow() {
+        worker.interpreter.enter(|py| exchange.end_input(py));
+    }
+}
+
+/// Ends what a job has in Python, whatever state it is in: its request's pool is being destroyed, or the
+/// process ends.
 pub fn abandon(job: &Job) {
-    if job.exchange.borrow().is_none() {
+    let blocks = job.output.borrow_mut().surrender();
+    if blocks.is_empty() && job.exchange.borrow().is_none() {
         return;
     }
-    if let Ok(worker) = worker_of_request() {
-        worker.interpreter.enter(|py| end(py, worker, job));
+    match WORKER.get() {
+        Some(worker) => worker.interpreter.enter(|py| {
+            drop(blocks);
+            end(py, worker, job);
+        }),
+        None => core::mem::forget(blocks),
     }
 }
 
 fn turn(py: Python<'_>, worker: &Worker, job: &Job) -> Turn {
-    job.output.borrow_mut().release();
+    job.release();
     if job.state.get() == State::Calling
         && let Err(error) = prepare(py, worker, job)
     {
@@ -151,7 +165,7 @@ fn end(py: Python<'_>, worker: &Worker, job: &Job) {
     {
         report::close_failed(py, worker, job.request().log(), job.app(), &raised);
     }
-    job.output.borrow_mut().release();
+    job.release();
 }
 
 /// Logs what went wrong and decides how the response ends.

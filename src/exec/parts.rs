@@ -63,6 +63,11 @@ pub fn environ<'py, H: Host>(
 }
 
 fn split_uri<'a>(r: Request<'a>, conf: &'a LocationConf) -> Result<(&'a [u8], &'a [u8]), Error> {
+    if !r.uri().starts_with(b"/") {
+        let uri = String::from_utf8_lossy(r.uri());
+        let text = format!("the rewritten URI \"{uri}\" does not begin with \"/\"");
+        return Err(Error::Configuration(text));
+    }
     match &conf.script_name {
         None => Ok(conf.mount.split(r.uri())),
         Some(value) => {

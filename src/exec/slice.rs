@@ -161,7 +161,7 @@ impl Slice<'_, '_> {
             None => nginx::OK,
         };
         self.follow(flow, if is_all { Then::Close(rc) } else { Then::Send });
-        self.job.output.borrow_mut().release();
+        self.job.release();
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Slice<'_, '_> {
         if admitted.length > 0 {
             let block = block.truncated(admitted.length as usize);
             let r = self.request();
-            if r.is_multiplexed() || !r.is_active() || self.job.spool.borrow().is_some() {
+            if r.is_multiplexed() || !r.is_active() || self.has_spooled() {
                 self.spool(&block)?;
             } else {
                 self.write_through(block)?;
@@ -256,12 +256,13 @@ impl Slice<'_, '_> {
             if !self.py.detach(|| wait.wait()) {
                 event::set_timed_out(r);
                 self.job.output.borrow_mut().abandon();
+                self.set(State::Closing(nginx::REQUEST_TIME_OUT));
                 return Err(PyTimeoutError::new_err("the client takes nothing (send_timeout)"));
             }
             wait.done(r);
             flow = self.job.output.borrow_mut().flush();
         }
-        self.job.output.borrow_mut().release();
+        self.job.release();
         match flow {
             Flow::Gone => {
                 Err(PyConnectionResetError::new_err("the client has closed the connection"))
@@ -276,13 +277,22 @@ impl Slice<'_, '_> {
         // SAFETY: the spool is part of the job, which lives in the request's pool; a location with an
         // application has a path.
         let spool = spool.get_or_insert_with(|| unsafe { Spool::new(r.as_ptr(), path) });
+        if self.job.output.borrow().is_drained() {
+            spool.rewind();
+        }
         Ok(spool.append(block.as_bytes())?)
     }
 
     /// Sends what has been spooled, if there is anything.
     fn send_spool(&self) -> Option<Flow> {
-        let spool = self.job.spool.take()?;
-        Some(self.job.output.borrow_mut().send_spool(&spool))
+        let mut spool = self.job.spool.borrow_mut();
+        let spool = spool.as_mut().filter(|spool| !spool.is_empty())?;
+        Some(self.job.output.borrow_mut().send_spool(spool))
+    }
+
+    /// Whether spooled bytes wait to be sent.
+    fn has_spooled(&self) -> bool {
+        self.job.spool.borrow().as_ref().is_some_and(|spool| !spool.is_empty())
     }
 
     /// Sets what nginx's answer leads to.

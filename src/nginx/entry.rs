@@ -6,6 +6,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::error::panic_text;
+
 use super::log::{Level, write_line};
 
 /// Runs `f`; a panic is logged and gives `fallback`.
@@ -22,10 +24,6 @@ pub fn quietly(f: impl FnOnce()) {
 }
 
 fn report(payload: &Box<dyn Any + Send>) {
-    let text = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    write_line(Level::Error, format!("wsgi: internal error, panicked: {text}").as_bytes());
+    let text = format!("wsgi: internal error, panicked: {}", panic_text(payload));
+    write_line(Level::Error, text.as_bytes());
 }

@@ -47,14 +47,8 @@ pub fn write_event(r: Request<'_>) -> WriteEvent {
     }
 }
 
-/// Forgets a timeout that came while nobody waited for the socket.
-pub fn ignore_timeout(r: Request<'_>) {
-    // SAFETY: as in `write_event`.
-    unsafe { (*(*(*r.as_ptr()).connection).write).set_timedout(0) };
-}
-
 /// Has `resume` called when nginx can send more, or when `send_timeout` has passed. A client that leaves
-/// meanwhile ends the request. This is ngx_http_set_write_handler(), which is static.
+/// meanwhile ends the request. What ngx_http_set_write_handler(), which is static, does for nginx itself.
 ///
 /// # Errors
 /// nginx could not register the event; the request is to be finalized.
@@ -81,6 +75,9 @@ pub fn wait_for_write(r: Request<'_>, resume: Resume) -> Result<(), ()> {
     }
 }
 
+/// Far longer than a turn of the event loop, in milliseconds.
+const GRACE: ngx_msec_t = 60_000;
+
 /// A posted event: how a request that could go on lets others go first.
 #[repr(C)]
 pub struct Wake {
@@ -98,20 +95,17 @@ impl Wake {
     /// Has `resume` called in the next turn of the event loop.
     pub fn post(&self, r: Request<'_>) {
         // SAFETY: the event lives in the request's pool next to the request, and its drop takes it out of
-        // the queue. The write timer of the connection is there for a worker that quits gracefully: it
-        // waits for timers only.
+        // the queue and of the timers.
         unsafe {
             let request = r.as_ptr();
-            let wev = (*(*request).connection).write;
-            if (*wev).delayed() == 0 {
-                ngx_add_timer(wev, r.send_timeout());
-            }
             (*request).read_event_handler = Some(ngx_http_test_reading);
             (*request).write_event_handler = Some(self.resume);
             let event = self.event.get();
             (*event).data = request.cast();
             (*event).handler = Some(fired);
             (*event).log = (*(*request).connection).log;
+            // Never reached; it is there for a worker that quits gracefully, which waits for timers only.
+            ngx_add_timer(event, GRACE);
             ngx_post_event(event, &raw mut ngx_posted_next_events);
         }
     }
@@ -128,11 +122,22 @@ impl Wake {
 impl Drop for Wake {
     fn drop(&mut self) {
         // SAFETY: a posted event is in a queue of nginx, from which it must vanish before its memory does.
-        unsafe {
-            let event = self.event.get();
-            if (*event).posted() != 0 {
-                ngx_delete_posted_event(event);
-            }
+        unsafe { forget(self.event.get()) };
+    }
+}
+
+/// Takes an event out of the queue and of the timers.
+///
+/// # Safety
+/// `event` must be initialised.
+unsafe fn forget(event: *mut ngx_event_t) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        if (*event).posted() != 0 {
+            ngx_delete_posted_event(event);
+        }
+        if (*event).timer_set() != 0 {
+            ngx_del_timer(event);
         }
     }
 }
@@ -142,6 +147,7 @@ unsafe extern "C" fn fired(event: *mut ngx_event_t) {
         // SAFETY: the event is the first field of a Wake whose request is alive, since the drop of the
         // Wake would have taken the event out of the queue. The connection outlives the request.
         unsafe {
+            forget(event);
             let resume = (*event.cast::<Wake>()).resume;
             let r: *mut ngx_http_request_t = (*event).data.cast();
             let c = (*r).connection;
@@ -221,8 +227,25 @@ pub fn set_timed_out(r: Request<'_>) {
     unsafe { (*(*r.as_ptr()).connection).set_timedout(1) };
 }
 
-/// Stops calling `resume` for `r`.
+/// Nobody waits for the socket any more.
+pub fn stop_waiting(r: Request<'_>) {
+    // SAFETY: as in `write_event`.
+    unsafe {
+        let wev = (*(*r.as_ptr()).connection).write;
+        if (*wev).timer_set() != 0 && (*wev).delayed() == 0 {
+            ngx_del_timer(wev);
+        }
+    }
+}
+
+/// Stops calling `resume` for `r`, which is about to be finalized. The write event belongs to the
+/// connection: what a subrequest leaves there would hit the next one to use it.
 pub fn stop(r: Request<'_>) {
+    if !r.is_main() && r.has_turn() {
+        stop_waiting(r);
+        // SAFETY: as in `write_event`.
+        unsafe { (*(*(*r.as_ptr()).connection).write).set_timedout(0) };
+    }
     // SAFETY: as in `write_event`.
     unsafe {
         (*r.as_ptr()).write_event_handler = Some(nginx_sys::ngx_http_request_empty_handler);

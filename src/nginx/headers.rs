@@ -7,13 +7,14 @@
 use core::ptr;
 
 use nginx_sys::{
-    ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push, ngx_parse_http_time, ngx_str_t,
-    ngx_table_elt_t,
+    NGX_HTTP_GET, NGX_HTTP_HEAD, ngx_http_headers_out_t, ngx_http_request_t, ngx_list_push,
+    ngx_parse_http_time, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::pool;
 use super::shim::{
-    ngx_wsgi_request_set_header_only, ngx_wsgi_request_set_keepalive, ngx_wsgi_set_cache_control,
+    ngx_wsgi_request_set_disable_not_modified, ngx_wsgi_request_set_header_only,
+    ngx_wsgi_set_cache_control,
 };
 
 /// Status and headers on their way to nginx.
@@ -48,27 +49,28 @@ pub(super) unsafe fn apply<'a>(
             (*r).headers_out.status_line = copy(r, head.status_line)?;
         }
         without_body(r, head.status);
+        // A precondition of a request that changes something is the application's to check: compared with
+        // the new validator it would fail although the change has been made.
+        let is_read = matches!((*r).method as u32, NGX_HTTP_GET | NGX_HTTP_HEAD);
+        ngx_wsgi_request_set_disable_not_modified(r, usize::from(!is_read));
     }
     Some(())
 }
 
 /// With a status line of its own the header filter does not look at the status, so what it does for
-/// responses without a body is done here. 1xx as a final status is nonsense, but must not be framed.
+/// responses without a body is done here.
 unsafe fn without_body(r: *mut ngx_http_request_t, status: u16) {
     // SAFETY: called by `apply` with its request.
     unsafe {
-        if status < 200 || status == 204 {
+        if status == 204 {
             let out = &mut (*r).headers_out;
             out.content_length_n = -1;
             out.content_type = ngx_str_t::empty();
             out.content_type_len = 0;
             out.last_modified_time = -1;
         }
-        if status < 200 || status == 204 || status == 304 {
+        if status == 204 || status == 304 {
             ngx_wsgi_request_set_header_only(r, 1);
-        }
-        if status < 200 {
-            ngx_wsgi_request_set_keepalive(r, 0);
         }
     }
 }

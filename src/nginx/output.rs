@@ -6,15 +6,18 @@
 use core::ptr;
 
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_chain_update_chains, ngx_file_t,
-    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
+    NGX_HTTP_WRITE_BUFFERED, ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t,
+    ngx_chain_update_chains, ngx_file_t, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_send_header,
 };
 
 use crate::block::Block;
 
 use super::headers::{self, ResponseHead};
 use super::pool;
-use super::shim::{ngx_wsgi_request_buffered, ngx_wsgi_request_header_only};
+use super::shim::{
+    NGX_WSGI_SSL_BUFFERED, NGX_WSGI_V2_BUFFERED, ngx_wsgi_request_aio, ngx_wsgi_request_header_only,
+};
 use super::spool::Spool;
 use super::{Code, ERROR};
 
@@ -54,6 +57,7 @@ pub struct Output<B> {
     is_head_sent: bool,
     is_finished: bool,
     is_gone: bool,
+    has_file: bool,
 }
 
 impl<B: Block> Output<B> {
@@ -70,6 +74,7 @@ impl<B: Block> Output<B> {
             is_head_sent: false,
             is_finished: false,
             is_gone: false,
+            has_file: false,
         }
     }
 
@@ -86,6 +91,11 @@ impl<B: Block> Output<B> {
     /// Whether the client has left or nginx has failed to send.
     pub fn is_gone(&self) -> bool {
         self.is_gone
+    }
+
+    /// Whether nginx may still read from the file that it was given.
+    pub fn is_sending_file(&self) -> bool {
+        self.has_file && !self.busy.is_null()
     }
 
     /// Gives the client up.
@@ -136,20 +146,21 @@ impl<B: Block> Output<B> {
         if length > 0 {
             built = chain.file(fd, offset, length);
         }
+        self.has_file = true;
         let built = built.and_then(|()| chain.close(last));
         let chain = chain.first;
         self.pass(built, chain, last)
     }
 
-    /// Sends what was spooled.
-    pub fn send_spool(&mut self, spool: &Spool) -> Flow {
+    /// Sends what was spooled since the last time.
+    pub fn send_spool(&mut self, spool: &mut Spool) -> Flow {
         let mut chain = ChainBuilder::new(self.r, &mut self.free);
         let mut built = Some(());
-        if let Some((fd, length)) = spool.file() {
-            built = chain.file(fd, 0, length);
+        if let Some((fd, offset, length)) = spool.take_file() {
+            built = chain.file(fd, offset, length);
         }
-        if !spool.memory().is_empty() {
-            built = built.and_then(|()| chain.copied(&[spool.memory()]));
+        if let Some(memory) = spool.take_memory() {
+            built = built.and_then(|()| chain.referenced(memory));
         }
         let built = built.and_then(|()| chain.close(false));
         let chain = chain.first;
@@ -163,11 +174,16 @@ impl<B: Block> Output<B> {
         self.after(rc, ptr::null_mut())
     }
 
-    /// Lets go of the blocks that nginx is done with. To be called attached.
-    pub fn release(&mut self) {
-        if self.busy.is_null() {
-            self.parked.clear();
-        }
+    /// The blocks that nginx is done with, to be dropped where their owners can be.
+    #[must_use]
+    pub fn release(&mut self) -> Vec<B> {
+        if self.busy.is_null() { core::mem::take(&mut self.parked) } else { Vec::new() }
+    }
+
+    /// All blocks, because the request's pool is being destroyed and with it whatever nginx still held.
+    #[must_use]
+    pub fn surrender(&mut self) -> Vec<B> {
+        core::mem::take(&mut self.parked)
     }
 
     fn pass(&mut self, built: Option<()>, chain: *mut ngx_chain_t, last: bool) -> Flow {
@@ -195,17 +211,18 @@ impl<B: Block> Output<B> {
         if self.is_drained() { Flow::Taken } else { Flow::Again }
     }
 
-    /// Whether everything is with the kernel. That nginx said OK does not mean it: filters and the
-    /// connection may hold data, and the output of a subrequest may wait for its turn.
+    /// Whether everything that a write event could move is with the kernel. That nginx said OK does not
+    /// mean it: the connection may hold data, and the output of a request may wait for that of a
+    /// subrequest. What a filter keeps until it sees more, the image filter for example, does not count.
     pub fn is_drained(&self) -> bool {
+        const SOCKET: u32 = NGX_HTTP_WRITE_BUFFERED | NGX_WSGI_SSL_BUFFERED | NGX_WSGI_V2_BUFFERED;
         // SAFETY: the request is live.
         unsafe {
             let r = &*self.r;
-            let connection_holds = r.main == self.r && (*r.connection).buffered() != 0;
             self.busy.is_null()
-                && ngx_wsgi_request_buffered(self.r) == 0
                 && r.postponed.is_null()
-                && !connection_holds
+                && (*r.connection).buffered() & SOCKET == 0
+                && ngx_wsgi_request_aio(self.r) == 0
         }
     }
 }
@@ -246,10 +263,7 @@ impl<'o> ChainBuilder<'o> {
         for group in blocks.chunk_by(|a, b| is_small(a) && is_small(b)) {
             match group {
                 [block] => self.referenced(block.as_bytes())?,
-                blocks => {
-                    let bytes: Vec<&[u8]> = blocks.iter().map(Block::as_bytes).collect();
-                    self.copied(&bytes)?;
-                }
+                blocks => self.copied(blocks)?,
             }
         }
         Some(())
@@ -268,9 +282,10 @@ impl<'o> ChainBuilder<'o> {
         Some(())
     }
 
-    fn copied(&mut self, parts: &[&[u8]]) -> Option<()> {
+    fn copied<B: Block>(&mut self, blocks: &[B]) -> Option<()> {
+        let bytes = blocks.iter().map(Block::as_bytes);
         // SAFETY: the pool lives as long as the request and so longer than the buffer.
-        let copy = unsafe { pool::copy((*self.r).pool, &parts.concat())? };
+        let copy = unsafe { pool::concat((*self.r).pool, bytes)? };
         self.referenced(copy)
     }
 

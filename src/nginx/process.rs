@@ -52,7 +52,7 @@ pub fn program_name() -> Vec<u8> {
 
 /// Sets a variable of the process' environment.
 pub fn set_env(name: &CStr, value: &CStr) {
-    // SAFETY: called in init_process, before this process has other threads.
+    // SAFETY: called before Python starts; the threads that nginx itself may have read no environment.
     unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
 }
 

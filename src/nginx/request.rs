@@ -15,6 +15,7 @@ use nginx_sys::{
 use super::address::{self, LocalAddress};
 use super::body::ClientBody;
 use super::log::Log;
+use super::shim::ngx_wsgi_is_user_checked;
 
 /// A live request.
 #[derive(Clone, Copy)]
@@ -55,6 +56,11 @@ impl<'r> Request<'r> {
     pub fn log(self) -> Log<'r> {
         // SAFETY: the connection's log lives as long as the connection.
         unsafe { Log::from_ptr(self.connection().log) }
+    }
+
+    /// Whether this is the client's request and not a subrequest.
+    pub fn is_main(self) -> bool {
+        self.raw().main == self.as_ptr()
     }
 
     /// Whether it is this request whose turn it is among those of the connection: a main request and its
@@ -167,12 +173,12 @@ impl<'r> Request<'r> {
         if found.is_null() { b"" } else { bytes(&root) }
     }
 
-    /// The user that `auth_basic` has let in. nginx fills `headers_in.user` when it looks at the
-    /// Authorization header; if it refused the user and let the request pass for another reason
-    /// (`satisfy any`), WWW-Authenticate is there.
+    /// The user that `auth_basic` has let in.
     pub fn authenticated_user(self) -> Option<&'r [u8]> {
-        let refused = !self.raw().headers_out.www_authenticate.is_null();
-        Some(bytes(&self.raw().headers_in.user)).filter(|user| !user.is_empty() && !refused)
+        let user = bytes(&self.raw().headers_in.user);
+        // SAFETY: the request is live and past the access phase.
+        let is_checked = || unsafe { ngx_wsgi_is_user_checked(self.as_ptr()) != 0 };
+        Some(user).filter(|user| !user.is_empty() && is_checked())
     }
 
     /// The client's address as text.
@@ -270,6 +276,27 @@ impl<'r> Request<'r> {
         // SAFETY: called from the content handler of a live request.
         let rc = unsafe { nginx_sys::ngx_http_read_client_request_body(self.as_ptr(), Some(then)) };
         if rc >= nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as isize { rc } else { super::DONE }
+    }
+
+    /// Has `handler` called with `data` when the request ends, before anything of it is freed or closed.
+    /// False if memory runs out.
+    ///
+    /// # Safety
+    /// `data` must live as long as the request.
+    pub unsafe fn on_end<T>(
+        self,
+        handler: unsafe extern "C" fn(*mut core::ffi::c_void),
+        data: &T,
+    ) -> bool {
+        // SAFETY: nginx gives a cleanup of the main request, or null.
+        unsafe {
+            let cleanup = nginx_sys::ngx_http_cleanup_add(self.as_ptr(), 0);
+            if let Some(cleanup) = cleanup.as_mut() {
+                cleanup.handler = Some(handler);
+                cleanup.data = core::ptr::from_ref(data).cast_mut().cast();
+            }
+            !cleanup.is_null()
+        }
     }
 
     /// Ends the request for our part; it may be gone afterwards.

@@ -57,3 +57,44 @@ ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h)
     void ngx_wsgi_request_set_##field(ngx_http_request_t *r, ngx_uint_t value) { r->field = value; }
 
 NGX_WSGI_REQUEST_BITS(NGX_WSGI_REQUEST_BIT)
+
+
+/* Absent when nginx was built without it. */
+extern ngx_module_t  ngx_http_auth_basic_module  __attribute__((weak));
+
+
+ngx_uint_t
+ngx_wsgi_is_user_checked(ngx_http_request_t *r)
+{
+    ngx_str_t                   realm;
+    ngx_http_complex_value_t  **conf;
+    ngx_http_core_loc_conf_t   *clcf;
+
+    /* Access is checked for the main request only, and not always before an error page. */
+
+    r = r->main;
+
+    if (&ngx_http_auth_basic_module == NULL || r->err_status) {
+        return 0;
+    }
+
+    /* With "satisfy any" another check may have let the request pass. */
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->satisfy != NGX_HTTP_SATISFY_ALL) {
+        return 0;
+    }
+
+    /* The first field of its configuration is the realm, in all versions of nginx since 1.3.10. */
+
+    conf = ngx_http_get_module_loc_conf(r, ngx_http_auth_basic_module);
+
+    if (*conf == NULL || *conf == NGX_CONF_UNSET_PTR
+        || ngx_http_complex_value(r, *conf, &realm) != NGX_OK)
+    {
+        return 0;
+    }
+
+    return !(realm.len == 3 && ngx_strncmp(realm.data, "off", 3) == 0);
+}

@@ -54,6 +54,19 @@ enum ngx_wsgi_sizeof {
 };
 
 
+/* Bits of c->buffered that say that the socket, and nothing else, holds data back. */
+#if (NGX_SSL)
+enum { NGX_WSGI_SSL_BUFFERED = NGX_SSL_BUFFERED };
+#else
+enum { NGX_WSGI_SSL_BUFFERED = 0 };
+#endif
+#if (NGX_HTTP_V2)
+enum { NGX_WSGI_V2_BUFFERED = NGX_HTTP_V2_BUFFERED };
+#else
+enum { NGX_WSGI_V2_BUFFERED = 0 };
+#endif
+
+
 /* The longest text of an address, as ngx_inet.h computes it. */
 enum { NGX_WSGI_SOCKADDR_STRLEN = NGX_SOCKADDR_STRLEN };
 
@@ -73,6 +86,7 @@ ngx_int_t ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h);
 #define NGX_WSGI_REQUEST_BITS(_)                                                                   \
     _(aio)                                                                                         \
     _(buffered)                                                                                    \
+    _(disable_not_modified)                                                                        \
     _(header_only)                                                                                 \
     _(http_state)                                                                                  \
     _(keepalive)
@@ -82,6 +96,13 @@ ngx_int_t ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h);
     void ngx_wsgi_request_set_##field(ngx_http_request_t *r, ngx_uint_t value);
 NGX_WSGI_REQUEST_BITS(NGX_WSGI_REQUEST_BIT)
 #undef NGX_WSGI_REQUEST_BIT
+
+
+/*
+ * Whether auth_basic has checked the user of `r`.  That nginx knows a user name says nothing: it takes
+ * it from the Authorization header whenever somebody evaluates $remote_user.
+ */
+ngx_uint_t ngx_wsgi_is_user_checked(ngx_http_request_t *r);
 
 
 #endif /* NGX_WSGI_SHIM_H_INCLUDED */

@@ -1,7 +1,8 @@
-//! Bytes that wait for their turn: in memory up to a limit, then in a temporary file.
+//! Bytes that wait for their turn: in memory up to a page, then in a temporary file.
 //!
 //! What an application writes with `write()` over HTTP/2 and HTTP/3, whose socket must not be waited for,
-//! and in a subrequest whose turn has not come. The file has no name and is closed with the pool.
+//! and in a subrequest whose turn has not come. One per request at most; its file has no name, is used
+//! again once nginx has sent what was in it, and is closed with the request's pool.
 
 use std::fs::File;
 use std::io;
@@ -17,28 +18,54 @@ use super::pool;
 pub struct Spool {
     r: *mut ngx_http_request_t,
     path: *mut ngx_path_t,
+    fd: Option<i32>,
+    /// How much of the file is used, and how much of that nginx has been given.
+    written: u64,
+    given: u64,
+    /// Bytes that come after those in the file.
     memory: Vec<u8>,
-    /// Descriptor and length.
-    file: Option<(i32, u64)>,
+    /// What nginx has been given out of memory.
+    lent: Vec<Vec<u8>>,
 }
 
 impl Spool {
     /// An empty spool whose file, if one is needed, is made in `path`.
     ///
     /// # Safety
-    /// `r` must be alive as long as the spool, and `path` a path of its configuration.
+    /// `r` must be alive as long as the spool, and `path` a path of its configuration. What `take_file` and
+    /// `take_memory` return must not be used after `rewind` or the drop.
     pub unsafe fn new(r: *mut ngx_http_request_t, path: *mut ngx_path_t) -> Self {
-        Self { r, path, memory: Vec::new(), file: None }
+        Self { r, path, fd: None, written: 0, given: 0, memory: Vec::new(), lent: Vec::new() }
     }
 
-    /// The bytes in memory; they come after those in the file.
-    pub fn memory(&self) -> &[u8] {
-        &self.memory
+    /// Whether there is nothing to be given to nginx.
+    pub fn is_empty(&self) -> bool {
+        self.memory.is_empty() && self.written == self.given
     }
 
-    /// The file and the length of what is in it.
-    pub fn file(&self) -> Option<(i32, u64)> {
-        self.file
+    /// Everything that nginx was given has been sent: file and memory can be used again.
+    pub fn rewind(&mut self) {
+        self.lent.clear();
+        if self.written == self.given {
+            self.written = 0;
+            self.given = 0;
+        }
+    }
+
+    /// Descriptor, offset and length of what is new in the file.
+    pub(super) fn take_file(&mut self) -> Option<(i32, u64, u64)> {
+        let (offset, length) = (self.given, self.written - self.given);
+        self.given = self.written;
+        self.fd.filter(|_| length > 0).map(|fd| (fd, offset, length))
+    }
+
+    /// What is new in memory; it comes after the file.
+    pub(super) fn take_memory(&mut self) -> Option<&[u8]> {
+        if self.memory.is_empty() {
+            return None;
+        }
+        self.lent.push(core::mem::take(&mut self.memory));
+        self.lent.last().map(Vec::as_slice)
     }
 
     /// Adds bytes.
@@ -49,15 +76,17 @@ impl Spool {
             self.memory.extend_from_slice(bytes);
             return Ok(());
         }
-        let (fd, length) = match self.file {
-            Some(file) => file,
-            None => (self.create()?, 0),
+        let fd = match self.fd {
+            Some(fd) => fd,
+            None => self.create()?,
         };
+        self.fd = Some(fd);
         // SAFETY: the descriptor is open until the request's pool is destroyed; ManuallyDrop keeps it so.
         let file = unsafe { ManuallyDrop::new(File::from_raw_fd(fd)) };
-        file.write_all_at(&self.memory, length)?;
-        file.write_all_at(bytes, length + self.memory.len() as u64)?;
-        self.file = Some((fd, length + (self.memory.len() + bytes.len()) as u64));
+        for part in [&self.memory, bytes] {
+            file.write_all_at(part, self.written)?;
+            self.written += part.len() as u64;
+        }
         self.memory.clear();
         Ok(())
     }

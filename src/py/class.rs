@@ -7,14 +7,13 @@
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::marker::PhantomData;
 use core::ptr;
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::error::panic_text;
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 /// A Rust type that can be the value of a Python instance.
 ///
@@ -29,12 +28,6 @@ pub trait Class: Sized + Send + 'static {
 
     /// The methods: `methods.add::<Read>()` for each.
     fn methods(methods: &mut Methods<Self>);
-
-    /// What calling the type does. Types without a constructor keep this default.
-    fn construct(_args: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        let name = Self::NAME.to_string_lossy();
-        Err(PyTypeError::new_err(format!("cannot create '{name}' instances")))
-    }
 
     /// `__next__`: `None` ends the iteration.
     fn next<'py>(_this: &Instance<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -118,22 +111,10 @@ impl<T: Class> HeapType<T> {
         Ok(Self { object: object.unbind(), class: PhantomData })
     }
 
-    /// The type object.
-    pub fn as_any(&self) -> &Py<PyAny> {
-        &self.object
-    }
-
     /// A new instance that owns `value`.
     pub fn instance<'py>(&self, py: Python<'py>, value: T) -> PyResult<Instance<'py, T>> {
         // SAFETY: the type was made by `new` for this T.
         unsafe { allocate(py, self.object.as_ptr().cast(), value) }
-    }
-
-    /// `object` as an instance, if it is exactly one of this type.
-    pub fn downcast<'py>(&self, object: &Bound<'py, PyAny>) -> Option<Instance<'py, T>> {
-        // SAFETY: `object` is a valid object; its type pointer can always be read.
-        let ty: *mut ffi::PyObject = unsafe { ffi::Py_TYPE(object.as_ptr()).cast() };
-        (ty == self.object.as_ptr()).then(|| Instance(object.clone(), PhantomData))
     }
 }
 
@@ -223,20 +204,18 @@ unsafe fn allocate<'py, T: Class>(
     }
 }
 
+/// There is no way to make an instance from Python.
 unsafe extern "C" fn construct<T: Class>(
-    ty: *mut ffi::PyTypeObject,
-    args: *mut ffi::PyObject,
+    _type: *mut ffi::PyTypeObject,
+    _args: *mut ffi::PyObject,
     _kwargs: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: CPython calls tp_new attached, with the type (the type is final, so it is ours) and a tuple.
-    unsafe {
-        let py = Python::assume_attached();
-        trampoline(py, || {
-            let args = Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>();
-            let value = T::construct(&args)?;
-            Ok(Some(allocate(py, ty, value)?.0))
-        })
-    }
+    // SAFETY: CPython calls tp_new attached.
+    let py = unsafe { Python::assume_attached() };
+    trampoline(py, || {
+        let name = T::NAME.to_string_lossy();
+        Err(PyTypeError::new_err(format!("cannot create '{name}' instances")))
+    })
 }
 
 unsafe extern "C" fn dealloc<T: Class>(object: *mut ffi::PyObject) {
@@ -313,7 +292,7 @@ fn trampoline<'py>(
     f: impl FnOnce() -> PyResult<Option<Bound<'py, PyAny>>>,
 ) -> *mut ffi::PyObject {
     let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
-        Err(PyRuntimeError::new_err(format!("internal error: {}", panic_message(&payload))))
+        Err(PyRuntimeError::new_err(format!("internal error: {}", panic_text(&payload))))
     });
     match result {
         Ok(Some(object)) => object.into_ptr(),
@@ -322,16 +301,5 @@ fn trampoline<'py>(
             error.restore(py);
             ptr::null_mut()
         }
-    }
-}
-
-/// The text of a panic.
-pub fn panic_message(payload: &Box<dyn Any + Send>) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "panic".to_owned()
     }
 }

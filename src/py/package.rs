@@ -28,6 +28,7 @@ const INIT: &CStr = source!("__init__.py");
 const LOADER: &CStr = source!("loader.py");
 const STREAMS: &CStr = source!("streams.py");
 const PROCESS: &CStr = source!("process.py");
+const FILES: &CStr = source!("files.py");
 
 /// The functions of the package that Rust calls.
 pub struct Package {
@@ -44,6 +45,7 @@ impl Package {
         let loader = PyModule::from_code(py, LOADER, c"<ngx_wsgi/loader>", c"ngx_wsgi.loader")?;
         let streams = PyModule::from_code(py, STREAMS, c"<ngx_wsgi/streams>", c"ngx_wsgi.streams")?;
         let process = PyModule::from_code(py, PROCESS, c"<ngx_wsgi/process>", c"ngx_wsgi.process")?;
+        PyModule::from_code(py, FILES, c"<ngx_wsgi/files>", c"ngx_wsgi.files")?;
         package.setattr("__version__", env!("CARGO_PKG_VERSION"))?;
 
         let native = HeapType::<Native>::new(py)?.instance(py, Native { log })?;

@@ -95,7 +95,7 @@ pub fn start(settings: &Settings, log: LineLogger) -> Result<&'static Interprete
 fn initialize(settings: &Settings) -> Result<(), String> {
     for name in [c"PYTHONEXECUTABLE", c"__PYVENV_LAUNCHER__"] {
         // CPython lets these two win over the configuration, even when it is isolated.
-        // SAFETY: this process has no other threads yet.
+        // SAFETY: Python has not started, and nginx's own threads read no environment.
         unsafe { libc::unsetenv(name.as_ptr()) };
     }
     // SAFETY: the configuration structures are initialised by CPython's own functions before use and

@@ -53,13 +53,10 @@ impl AppIter {
         gateway: &Gateway<H>,
         has_written: bool,
     ) -> Result<Self, Error> {
-        let py = object.py();
         if object.is_exact_instance_of::<PyList>() || object.is_exact_instance_of::<PyTuple>() {
             return Ok(Self { object: object.unbind(), rest: Rest::Sequence });
         }
-        if let Some(wrapper) = gateway.file_wrapper(&object).filter(|_| !has_written)
-            && let Some(range) = wrapper.get().range(py)?
-        {
+        if !has_written && let Some(range) = gateway.files().range(&object)? {
             return Ok(Self { object: object.unbind(), rest: Rest::File(range) });
         }
         if is_mistaken(&object)? {
@@ -105,7 +102,7 @@ impl AppIter {
     }
 
     /// Calls `close()` of what the application returned, if it has one.
-    pub fn close<H: Host>(self, py: Python<'_>, gateway: &Gateway<H>) -> PyResult<()> {
+    pub fn close<H: Host>(&self, py: Python<'_>, gateway: &Gateway<H>) -> PyResult<()> {
         close(self.object.bind(py), gateway)
     }
 }

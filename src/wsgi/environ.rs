@@ -97,7 +97,7 @@ impl Environ {
         dict.set_item(&keys.wsgi_multithread, false)?;
         dict.set_item(&keys.wsgi_multiprocess, constants.multiprocess)?;
         dict.set_item(&keys.wsgi_run_once, false)?;
-        dict.set_item(&keys.wsgi_file_wrapper, gateway.file_wrapper_type())?;
+        dict.set_item(&keys.wsgi_file_wrapper, gateway.files().wrapper())?;
         Ok(Self {
             template: dict.unbind(),
             pass_authorization: constants.pass_authorization,
@@ -208,6 +208,9 @@ impl Environ {
             b"content-type" => keys.content_type.bind(py).clone(),
             // The length is that of the decoded body. HTTP_PROXY is a variable that programs trust.
             b"content-length" | b"transfer-encoding" | b"proxy" => return Ok(()),
+            // An underscore would make these two look like keys that must not exist (PEP 3333, environ
+            // Variables); nginx lets them pass with `underscores_in_headers`.
+            b"content_type" | b"content_length" => return Ok(()),
             b"authorization" | b"proxy-authorization" if !self.pass_authorization => return Ok(()),
             name => keys.header(py, name),
         };

@@ -15,7 +15,7 @@ use super::Host;
 use super::app_iter::{self, AppIter, Step};
 use super::environ::{Environ, Parts};
 use super::errors::Errors;
-use super::file_wrapper::FileWrapper;
+use super::file_wrapper::Files;
 use super::head::Head;
 use super::input::Input;
 use super::keys::Keys;
@@ -27,7 +27,7 @@ pub struct Gateway<H: Host> {
     responder: HeapType<Responder<H>>,
     errors: HeapType<Errors<H>>,
     input: HeapType<Input<H>>,
-    file_wrapper: HeapType<FileWrapper>,
+    files: Files,
     empty_input: Kept<Input<H>>,
 }
 
@@ -39,7 +39,7 @@ impl<H: Host> Gateway<H> {
             keys: Keys::new(py),
             responder: HeapType::new(py)?,
             errors: HeapType::new(py)?,
-            file_wrapper: HeapType::new(py)?,
+            files: Files::new(py)?,
             empty_input: input.instance(py, Input::empty())?.unbind(),
             input,
         })
@@ -53,15 +53,8 @@ impl<H: Host> Gateway<H> {
         self.empty_input.bind(py).as_any().clone()
     }
 
-    pub(super) fn file_wrapper_type(&self) -> &Py<PyAny> {
-        self.file_wrapper.as_any()
-    }
-
-    pub(super) fn file_wrapper<'py>(
-        &self,
-        object: &Bound<'py, PyAny>,
-    ) -> Option<Instance<'py, FileWrapper>> {
-        self.file_wrapper.downcast(object)
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 }
 
@@ -167,16 +160,22 @@ impl<H: Host> Exchange<H> {
         let app_iter = self.app_iter.take();
         // close() may still read and log, but the response is over.
         self.responder.bind(py).get().end();
-        let closed = match app_iter {
-            Some(app_iter) => {
-                self.slice(py, || app_iter.close(py, gateway)).and_then(|closed| closed)
-            }
+        let closed = match &app_iter {
+            // Whatever the application did to its context, close() is called.
+            Some(app_iter) => self
+                .slice(py, || app_iter.close(py, gateway))
+                .unwrap_or_else(|_| app_iter.close(py, gateway)),
             None => Ok(()),
         };
         self.errors.bind(py).get().end();
+        self.end_input(py);
+        closed
+    }
+
+    /// Takes `wsgi.input` back.
+    pub fn end_input(&self, py: Python<'_>) {
         if let Some(input) = &self.input {
             input.bind(py).get().end();
         }
-        closed
     }
 }

@@ -35,7 +35,10 @@ impl core::fmt::Display for HeadError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Status(status) => {
-                write!(f, "status {status:?} is not three digits, a space and a reason")
+                write!(
+                    f,
+                    "status {status:?} is not three digits from 200 to 599, a space and a reason"
+                )
             }
             Self::ControlCharacter(place) => write!(f, "control character in {place}"),
             Self::Name(name) => write!(f, "{name:?} is not a valid header name"),
@@ -62,7 +65,8 @@ impl Head {
             }
             _ => return Err(bad()),
         };
-        if !(100..=599).contains(&code) {
+        // An informational status is no response: the client would go on waiting for one.
+        if !(200..=599).contains(&code) {
             return Err(bad());
         }
         let mut text = Vec::with_capacity(status.len() + fields * 40);
@@ -110,7 +114,7 @@ impl Head {
         }
     }
 
-    /// The status code, 100 to 599.
+    /// The status code, 200 to 599.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -137,7 +141,7 @@ impl Head {
 
     /// Whether a response with this status has no body (RFC 9110, 6.4.1).
     pub fn forbids_body(&self) -> bool {
-        self.status < 200 || self.status == 204 || self.status == 304
+        self.status == 204 || self.status == 304
     }
 }
 
@@ -194,7 +198,7 @@ mod tests {
         assert_eq!(Head::new(b"200 OK", 0).unwrap().status(), 200);
         assert_eq!(Head::new(b"404", 0).unwrap().status(), 404);
         assert_eq!(Head::new(b"299 ", 0).unwrap().status_line(), b"299 ");
-        for bad in [&b"20 OK"[..], b"2000 OK", b"OK", b"", b"200OK", b"099 X", b"600 X", b" 200 OK"]
+        for bad in [&b"20 OK"[..], b"2000 OK", b"OK", b"", b"200OK", b"103 X", b"600 X", b" 200 OK"]
         {
             assert!(matches!(Head::new(bad, 0), Err(HeadError::Status(_))), "{bad:?}");
         }

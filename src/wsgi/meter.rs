@@ -1,6 +1,6 @@
 //! Counts the body against its Content-Length.
 
-/// The bytes of one response's body: declared, sent, and whether nginx was told that they are complete.
+/// The bytes of one response's body: declared and sent.
 #[derive(Debug, Default)]
 pub struct Meter {
     declared: Option<u64>,
