@@ -47,6 +47,13 @@ def test_underscores_do_not_spoof_other_headers(nginx, environ_app):
     assert not {"HTTP_CONTENT_LENGTH", "HTTP_REMOTE_USER", "REMOTE_USER", "CONTENT_LENGTH"} & set(environ)
 
 
+def test_underscores_that_are_let_in_do_not_make_keys_that_must_not_exist(nginx, environ_app):
+    environ = nginx("underscores_in_headers on;" + APP).environ("/", [("Content_Length", "7"), ("Content_Type", "a/b"),
+                                                                      ("X_Own", "kept")])
+    assert environ["HTTP_X_OWN"] == "kept"
+    assert not {"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE"} & set(environ)
+
+
 def test_headers_cannot_set_keys_of_the_server(nginx, environ_app):
     environ = nginx(APP).environ("/", [("Remote-User", "root"), ("Https", "on"), ("Script-Name", "/x"),
                                        ("Wsgi.Version", "9"), ("Request-Method", "POST")])

@@ -180,3 +180,10 @@ def test_script_name_and_path_info_make_up_the_uri(nginx, environ_app):
         environ = client.request("GET", target).json()
         assert environ["SCRIPT_NAME"] + environ["PATH_INFO"] == target
         assert environ["PATH_INFO"] == "" or environ["PATH_INFO"].startswith("/")
+
+
+def test_a_rewritten_uri_without_a_slash_is_refused(nginx, environ_app):
+    """PATH_INFO begins with a slash or is empty."""
+    server = nginx("location / { rewrite ^ elsewhere break; wsgi_pass environ_app.py; }")
+    assert server.get("/").status == 500
+    server.wait_for_log('the rewritten URI "elsewhere" does not begin with "/"')

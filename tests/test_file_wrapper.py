@@ -321,3 +321,40 @@ def test_a_file_that_shrinks_while_it_is_sent_does_not_hurt_the_worker(files):
 def test_ranges_are_not_cut_unless_wanted(files):
     answer = files().get("/file", [("Range", "bytes=0-9")])
     assert (answer.status, len(answer.body)) == (200, len(DATA))
+
+
+def test_a_file_that_knows_its_wrapper_is_collected(files):
+    """A cycle through the wrapper is no leak."""
+    server = files("""
+    import gc
+    import weakref
+
+    alive = weakref.WeakSet()
+
+    class Knowing(io.BytesIO):
+        pass
+
+    def at_cycle(environ, start_response):
+        file = Knowing(b"data")
+        file.wrapper = environ["wsgi.file_wrapper"](file)
+        alive.add(file)
+        start_response("200 OK", PLAIN)
+        return file.wrapper
+
+    def at_alive(environ, start_response):
+        gc.collect()
+        return answer(start_response, len(alive))
+    """)
+    for _ in range(20):
+        assert server.get("/cycle").body == b"data"
+    assert server.get("/alive").json() == 0
+
+
+def test_arguments(files):
+    server = files("""
+    def at_arguments(environ, start_response):
+        wrapper = environ["wsgi.file_wrapper"]
+        return answer(start_response, [raised(wrapper), raised(wrapper, 1), raised(wrapper, io.BytesIO(), 1, 2),
+                                       list(map(len, wrapper(io.BytesIO(b"x" * 10), block_size=4)))])
+    """)
+    assert server.get("/arguments").json() == ["TypeError", "TypeError", "TypeError", [4, 4, 2]]

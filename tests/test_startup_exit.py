@@ -125,8 +125,7 @@ def test_stuck_exit_does_not_hang_the_worker(nginx):
     assert time.monotonic() - before < 20 * SLOW
     for kind in ("sleeping", "busy", "swallowing", "lock"):
         assert servers[kind].log_lines(r"wsgi: the atexit functions did not end"), kind
-    reloaded.kill()
-    reloaded.process = None
+    reloaded.stop()
 
 
 @pytest.mark.parametrize("name", ["QUIT", "TERM"])

@@ -75,9 +75,9 @@ custom)
     ;;
 vendored)
     headers=
-    for header in openssl/ssl.h pcre2.h zlib.h; do
+    for header in openssl/ssl.h pcre2.h zlib.h gd.h; do
         printf '#define PCRE2_CODE_UNIT_WIDTH 8\n#include <%s>\n' "$header" | "${CC:-cc}" -E - >/dev/null 2>&1 ||
-            die "the header $header is missing: install libssl-dev, libpcre2-dev and zlib1g-dev ($deps)."
+            die "the header $header is missing: install libssl-dev, libpcre2-dev, zlib1g-dev and libgd-dev ($deps)."
     done
     ;;
 esac
