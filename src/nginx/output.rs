@@ -21,10 +21,9 @@ use super::shim::{
 use super::spool::Spool;
 use super::{Code, ERROR};
 
-/// Neighbouring blocks below this size are copied into one buffer. Measured: a copy of so few bytes
-/// costs less than a buffer and an iovec of its own, and a list of ten thousand one-byte items is one
-/// write instead of ten thousand entries.
-const COPY_BELOW: usize = 512;
+/// Neighbouring blocks below this size are copied into one buffer. Measured with lists of 16 blocks: copying
+/// costs 5 to 10 % less per response up to 700 bytes a block, and there is no difference from 1,500 on.
+const COPY_BELOW: usize = 1024;
 
 /// What nginx answered to bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
