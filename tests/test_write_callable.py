@@ -280,3 +280,20 @@ def test_write_from_a_subrequest_comes_in_its_place(nginx):
     slow.send_request("GET", "/page")
     assert client.request("GET", "/fast").body == b"f" * 100_000 + b"F"
     assert slow.read_response().body == wanted
+
+
+def test_write_inside_the_iteration_of_a_response_without_a_body(nginx):
+    server = serve(nginx, """
+        def at_late(environ, start_response):
+            def blocks():
+                write = start_response("204 None" if environ["QUERY_STRING"] else "200 OK", [])
+                write(b"written")
+                yield b"yielded"
+                yield b"more"
+            return blocks()
+        """)
+    for request in (b"HEAD /late", b"GET /late?204%20None"):
+        client = server.connect()
+        client.send(request + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = client.read_rest()
+        assert answer.startswith(b"HTTP/1.1 20") and answer.endswith(b"\r\n\r\n"), answer

@@ -93,7 +93,12 @@ impl Slice<'_, '_> {
             self.follow(flow, Then::Send);
             return Ok(true);
         }
-        match self.exchange.step(self.py)? {
+        let step = self.exchange.step(self.py)?;
+        // write() inside the step may have ended the response: HEAD, or a client that has left.
+        if self.job.state.get() != State::Sending {
+            return Ok(true);
+        }
+        match step {
             Step::Empty => return Ok(false),
             Step::Block(_) if self.job.output.borrow().is_finished() => {
                 self.warn_of_surplus();
