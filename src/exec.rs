@@ -69,7 +69,11 @@ fn worker(conf: &MainConf) -> Option<&'static Worker> {
     TRIED.call_once(|| match make_worker(conf) {
         Ok(worker) => drop(WORKER.set(worker)),
         Err(error) => {
-            let text = format!("wsgi: cannot start Python: {error}");
+            let text = format!(
+                "wsgi: cannot start Python: {error} (this module needs Python {}; see \
+                 wsgi_python_executable and wsgi_python_home)",
+                py::BUILD_VERSION
+            );
             log::write_line(Level::Error, text.as_bytes());
         }
     });

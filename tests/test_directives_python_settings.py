@@ -203,3 +203,15 @@ def test_home_without_a_library_leaves_the_worker_alive(nginx, app, folder):
     assert server.worker == worker
     server.wait_for_log(r"\[error\].*wsgi: .*(Python|python)")
     server.allow(r"\[(alert|crit|emerg)\].*wsgi: .*ython")
+
+
+def test_a_python_that_cannot_start_is_said_once_and_tried_once(nginx, app, folder):
+    app("def application(environ, start_response):\n    pass\n")
+    (folder / "nothing").mkdir()
+    server = nginx("location / { wsgi_pass app.py; } location /ok { return 200 ok; }",
+                   http="wsgi_python_home %%FOLDER%%/nothing;")
+    for _ in range(5):
+        assert server.get("/").status == 500
+    assert server.get("/ok").text == "ok"
+    assert len(server.log_lines("cannot start Python: .*needs Python 3.*wsgi_python_home")) == 1
+    assert len(server.log_lines("cannot run, Python did not start")) == 5
