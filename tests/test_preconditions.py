@@ -26,3 +26,16 @@ def test_get(nginx):
     assert server.get("/thing", [("If-None-Match", '"v2"')]).status == 304
     assert server.get("/thing", [("If-Match", '"v1"')]).status == 412
     assert server.get("/thing", [("If-Match", '"v2"')]).status == 200
+
+
+def test_an_error_page_of_ours_for_nginxs_answer(nginx):
+    """nginx answers 412 while our head is being sent, and comes back to us for the page."""
+    server = serve(nginx, APP + """
+    def at_page(environ, start_response):
+        return answer(start_response, b"page")
+    """, "location / { wsgi_pass app.py; error_page 412 /page; }")
+    for _ in range(3):
+        answer = server.get("/thing", [("If-Match", '"v1"')])
+        assert (answer.status, answer.body) == (412, b"page")
+    assert server.get("/thing").body == b"thing"
+    assert not server.log_lines("panicked")

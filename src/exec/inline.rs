@@ -91,15 +91,12 @@ pub fn run(job: &Job) -> Turn {
     turn
 }
 
-/// Ends the exchange of a request that ends before the application does, while everything of the request is
-/// still there. A file that nginx may be sending stays open until the request's pool is destroyed: frames of
-/// HTTP/2 may be queued when the stream is given up.
+/// The request ends, and everything of it is still there: ends the exchange.
 pub fn conclude(job: &Job) {
-    let Some(worker) = WORKER.get().filter(|_| job.exchange.borrow().is_some()) else { return };
-    if !job.output.borrow().is_sending_file() {
-        worker.interpreter.enter(|py| end(py, worker, job));
-    } else if let Some(exchange) = &*job.exchange.borrow() {
-        worker.interpreter.enter(|py| exchange.end_input(py));
+    // Borrowed: a filter ends the request inside our own turn, which ends the exchange itself.
+    let is_open = job.exchange.try_borrow_mut().is_ok_and(|exchange| exchange.is_some());
+    if let Some(worker) = WORKER.get().filter(|_| is_open) {
+        worker.interpreter.enter(|py| end_if_sent(py, worker, job));
     }
 }
 
@@ -137,7 +134,7 @@ fn turn(py: Python<'_>, worker: &Worker, job: &Job) -> Turn {
     match (turn, job.state.get()) {
         (Some(turn), _) => turn,
         (None, State::Closing(rc)) => {
-            end(py, worker, job);
+            end_if_sent(py, worker, job);
             Turn::Finish(rc)
         }
         (None, _) => Turn::Finish(nginx::ERROR),
@@ -155,6 +152,16 @@ fn prepare(py: Python<'_>, worker: &Worker, job: &Job) -> Result<(), Error> {
     let exchange = Exchange::new(py, &worker.gateway, writer, log, body)?;
     job.exchange.replace(Some(exchange));
     Ok(())
+}
+
+/// Ends the exchange, unless nginx may still read from the application's file: a stream of HTTP/2 that is
+/// given up leaves its frames in the queue. Such a file is closed when nginx destroys the request's pool.
+fn end_if_sent(py: Python<'_>, worker: &Worker, job: &Job) {
+    if !job.output.borrow().is_sending_file() {
+        end(py, worker, job);
+    } else if let Some(exchange) = &*job.exchange.borrow() {
+        exchange.take_back(py);
+    }
 }
 
 /// Ends the exchange: `close()`, and Python's objects go.

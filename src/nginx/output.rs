@@ -198,14 +198,15 @@ impl<B: Block> Output<B> {
     }
 
     fn after(&mut self, rc: Code, mut chain: *mut ngx_chain_t) -> Flow {
-        if rc == ERROR {
-            self.is_gone = true;
-            return Flow::Gone;
-        }
-        // SAFETY: the chains are ours, told from those of the filters by the tag.
+        // SAFETY: the chains are ours, told from those of the filters by the tag. Done after an error too:
+        // what was taken before it may still be in the queue of an HTTP/2 connection.
         unsafe {
             let (pool, tag) = ((*self.r).pool, tag());
             ngx_chain_update_chains(pool, &mut self.free, &mut self.busy, &mut chain, tag);
+        }
+        if rc == ERROR {
+            self.is_gone = true;
+            return Flow::Gone;
         }
         if self.is_drained() { Flow::Taken } else { Flow::Again }
     }

@@ -168,12 +168,13 @@ impl<H: Host> Exchange<H> {
             None => Ok(()),
         };
         self.errors.bind(py).get().end();
-        self.end_input(py);
+        self.take_back(py);
         closed
     }
 
-    /// Takes `wsgi.input` back.
-    pub fn end_input(&self, py: Python<'_>) {
+    /// Takes back what leads to the request: `start_response`, `write` and `wsgi.input`.
+    pub fn take_back(&self, py: Python<'_>) {
+        self.responder.bind(py).get().end();
         if let Some(input) = &self.input {
             input.bind(py).get().end();
         }
