@@ -19,8 +19,6 @@ from harness.venv import environment
 
 EXAMPLES = ROOT / "examples"
 
-pytestmark = pytest.mark.skipif(not (EXAMPLES / "nginx.conf").exists(), reason="there are no examples")
-
 
 def interpreter():
     """A Python of the tested version that has Flask and Django: the one of this test run, if it fits."""

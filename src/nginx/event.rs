@@ -104,14 +104,12 @@ impl Wake {
             (*event).data = request.cast();
             (*event).handler = Some(fired);
             (*event).log = (*(*request).connection).log;
-            // Never reached; it is there for a worker that quits gracefully, which waits for timers only.
+            // Not to be reached; it is there for a worker that quits gracefully, which waits for timers only.
             ngx_add_timer(event, GRACE);
             ngx_post_event(event, &raw mut ngx_posted_next_events);
         }
     }
-}
 
-impl Wake {
     /// Whether the call is still to come.
     pub fn is_posted(&self) -> bool {
         // SAFETY: the event is only touched on this thread.
