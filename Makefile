@@ -37,8 +37,10 @@ else ifeq ($(KIND),vendored)
   NGINX_SOURCE_DIR := $(OUT)/src
   NGINX_BUILD_DIR := $(OUT)/objs
   WSGI_NGINX := $(OUT)/sbin/nginx
-  # Built for tests: with Rust's assertions, and compiled faster.
+  # Built for tests: with Rust's assertions, compiled faster, and with a default of wsgi_temp_path that only
+  # the build can have given.
   CARGO_PROFILE := checked
+  export NGX_HTTP_WSGI_TEMP_PATH := wsgi_temp_of_build
 else
   NGINX_SOURCE_DIR := $(abspath $(NGINX))
   NGINX_BUILD_DIR := $(abspath $(NGINX))/objs

@@ -16,13 +16,14 @@ use core::cell::RefCell;
 
 use nginx_sys::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_msec_t, ngx_path_t};
 
-use crate::nginx::Request;
+use crate::nginx::{Ignored, Request, ResponseRules};
 use crate::py::Owned;
-use crate::wsgi::{App, Environ, Mount, Target};
+use crate::wsgi::{App, Environ, Mount, Protocol, Target};
 
 pub use commands::COMMANDS;
+pub use ext::FAILED;
 pub use merge::merge_loc_conf;
-pub use value::ComplexValue;
+pub use value::{ComplexValue, Flag, Var};
 
 use crate::ngx_http_wsgi_module;
 
@@ -41,22 +42,60 @@ pub struct MainConf {
     pub python_executable: Option<Placed<PathBuf>>,
     pub python_optimize: Option<Placed<u8>>,
     pub env: Vec<(CString, CString)>,
-    /// Boxed, because locations point to them.
+    pub preflight: Flag,
+    pub preflight_timeout: Option<ngx_msec_t>,
+    /// Each with the place of the first `wsgi_pass` that names it. Boxed, because locations point to them.
     #[allow(clippy::vec_box)]
-    pub apps: Vec<Box<App>>,
+    pub apps: Vec<Box<Placed<App>>>,
+    /// Whether a changed script is to end its worker, somewhere.
+    pub reloads_processes: bool,
 }
 
-/// What a location says. Options are `None` where a directive was not given; merging fills them.
+/// How a changed script is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The module is imported again.
+    Module,
+    /// The worker is replaced.
+    Process,
+}
+
+/// What a location says. Options are `None`, and flags unset, where a directive was not given; merging
+/// fills them.
 pub struct LocationConf {
-    pub target: Option<Target>,
+    pub target: Option<Placed<Target>>,
     /// Set by merging where there is an application.
     pub app: *const App,
+    pub protocol: Option<Protocol>,
+    /// After merging also those of outer levels, before the own ones.
+    pub middleware: Vec<Target>,
+    pub no_outer_middleware: bool,
     pub mount: Mount,
     pub script_name: Option<ComplexValue>,
-    pub pass_authorization: Option<bool>,
+    pub vars: Vec<Var>,
+    pub python_path: Vec<String>,
+    pub enable_subinterpreters: Flag,
+    pub use_main_interpreter: Flag,
+    pub interpreter: Option<Placed<String>>,
+    pub script_reloading: Flag,
+    pub reload_mechanism: Option<Mechanism>,
+    pub pass_authorization: Flag,
+    pub pass_request_body: Flag,
     /// Milliseconds; `Some(None)` is `off`.
     pub block_warning: Option<Option<ngx_msec_t>>,
-    pub python_path: Vec<String>,
+    pub intercept_errors: Flag,
+    /// In lower case, as are those to be passed.
+    pub hide_headers: Option<Vec<Vec<u8>>>,
+    pub pass_headers: Option<Vec<Vec<u8>>>,
+    pub ignore_headers: Option<Ignored>,
+    /// What merging makes of the last four where there is an application.
+    pub rules: ResponseRules,
+    pub allow_ranges: Flag,
+    pub optimize_send_headers: Flag,
+    pub output_buffering: Flag,
+    pub write_buffering: Flag,
+    /// Bytes.
+    pub write_buffer_size: Option<usize>,
     pub temp_path: *mut ngx_path_t,
     /// Which of the directives that are kept in `MainConf` stand at this level, to refuse a second one.
     pub seen: Seen,
@@ -78,11 +117,31 @@ impl Default for LocationConf {
         Self {
             target: None,
             app: core::ptr::null(),
+            protocol: None,
+            middleware: Vec::new(),
+            no_outer_middleware: false,
             mount: Mount::Root,
             script_name: None,
-            pass_authorization: None,
-            block_warning: None,
+            vars: Vec::new(),
             python_path: Vec::new(),
+            enable_subinterpreters: Flag::default(),
+            use_main_interpreter: Flag::default(),
+            interpreter: None,
+            script_reloading: Flag::default(),
+            reload_mechanism: None,
+            pass_authorization: Flag::default(),
+            pass_request_body: Flag::default(),
+            block_warning: None,
+            intercept_errors: Flag::default(),
+            hide_headers: None,
+            pass_headers: None,
+            ignore_headers: None,
+            rules: ResponseRules::default(),
+            allow_ranges: Flag::default(),
+            optimize_send_headers: Flag::default(),
+            output_buffering: Flag::default(),
+            write_buffering: Flag::default(),
+            write_buffer_size: None,
             temp_path: core::ptr::null_mut(),
             seen: Seen::default(),
             environ: RefCell::new(None),
@@ -109,6 +168,12 @@ impl LocationConf {
     pub fn of_request<'r>(r: Request<'r>) -> &'r Self {
         // SAFETY: ours is an HTTP module, and its location configurations are LocationConfs.
         unsafe { &*r.loc_conf(&raw const ngx_http_wsgi_module).cast() }
+    }
+
+    /// What a change of the application's file leads to; `None` if nobody looks.
+    pub fn reloading(&self) -> Option<Mechanism> {
+        let mechanism = self.reload_mechanism.unwrap_or(Mechanism::Module);
+        self.script_reloading.is_on().then_some(mechanism)
     }
 
     /// The application of this location.

@@ -12,12 +12,16 @@ pub enum Error {
     Raised(PyErr),
     /// Importing it raised.
     Import(PyErr),
+    /// Importing or applying the named middleware raised.
+    Middleware(String, PyErr),
     /// An import has failed before and is not tried again yet; the text sums the reason up.
     NotLoaded(String),
     /// It returned an object of the named type, which is no iterable of `bytes`.
     NotIterable(String),
     /// An item of the iterable is not `bytes` but of the named type.
     NotBytes(String),
+    /// It returned an object of the named type instead of the triple of `wsgi_protocol wsgi2`.
+    NotTriple(String),
     /// It ended, or yielded a block, without having called `start_response`.
     NoStartResponse,
     /// Fewer bytes than the Content-Length said.
@@ -40,7 +44,7 @@ impl fmt::Display for Error {
         match self {
             // The executor describes exceptions, because that needs the interpreter.
             Self::Raised(_) => write!(f, "raised an exception"),
-            Self::Import(_) => write!(f, "cannot be loaded"),
+            Self::Import(_) | Self::Middleware(..) => write!(f, "cannot be loaded"),
             Self::NotLoaded(reason) => write!(f, "is not loaded ({reason})"),
             Self::NotIterable(kind) => {
                 let instead = match kind.as_str() {
@@ -51,6 +55,11 @@ impl fmt::Display for Error {
                 let returned = a(kind);
                 write!(f, "returned {returned}, not an iterable of bytes; return {instead}")
             }
+            Self::NotTriple(kind) => write!(
+                f,
+                "returned {}, not a tuple (status, headers, body), as \"wsgi_protocol wsgi2\" demands",
+                a(kind)
+            ),
             Self::NotBytes(kind) => {
                 let advice = if kind == "str" { "; encode it first" } else { "" };
                 write!(f, "yielded {}, not bytes{advice}", a(kind))
@@ -73,7 +82,7 @@ pub fn panic_text(payload: &Box<dyn Any + Send>) -> &str {
 }
 
 /// An object of this type, in words.
-fn a(kind: &str) -> String {
+pub fn a(kind: &str) -> String {
     match kind {
         "NoneType" => "None".to_owned(),
         "bytes" => "bytes".to_owned(),

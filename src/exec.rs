@@ -1,25 +1,27 @@
 //! The worker and its executors: who calls Python, and when.
 //!
 //! A worker is a process that serves. It is set up once, in `init_process`, and torn down in
-//! `exit_process`; what it has in Python lives as long as the process.
+//! `exit_process`. What it has in Python, a domain for each interpreter, lives as long as the process.
 
 pub mod inline;
 mod parts;
+pub mod preflight;
 mod report;
 mod slice;
+mod writing;
 
 use core::cell::RefCell;
 use core::ptr;
 use core::time::Duration;
 use std::collections::BTreeSet;
-use std::sync::{Once, OnceLock};
+use std::sync::OnceLock;
 
 use nginx_sys::ngx_cycle_t;
 
 use crate::conf::MainConf;
 use crate::handler::Job;
 use crate::nginx::{Level, Log, Request, log, process};
-use crate::py::{self, Interpreter, Package, Settings};
+use crate::py::{self, Interpreter, Settings};
 use crate::wsgi::{App, Gateway};
 
 use inline::Inline;
@@ -27,16 +29,27 @@ use inline::Inline;
 /// How long the `atexit` functions of a worker may take.
 const EXIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a serving process has.
-pub struct Worker {
+/// What a serving process has for one interpreter.
+pub struct Domain {
     pub interpreter: &'static Interpreter,
-    pub package: &'static Package,
     pub gateway: Gateway<Inline>,
 }
 
-static WORKER: OnceLock<Worker> = OnceLock::new();
+impl Domain {
+    fn new(interpreter: &'static Interpreter) -> Result<Self, String> {
+        let gateway =
+            interpreter.enter(|py| Gateway::new(py).map_err(|error| error.to_string()))?;
+        Ok(Self { interpreter, gateway })
+    }
+}
+
+/// That of the main interpreter, or why there is none.
+static MAIN: OnceLock<Result<Domain, String>> = OnceLock::new();
 
 thread_local! {
+    /// Those of sub-interpreters by name, `None` for one that could not be made.
+    static SUBS: RefCell<Vec<(String, Option<&'static Domain>)>> = const { RefCell::new(Vec::new()) };
+
     /// The jobs that are between two events, for the end of the process: a fast shutdown does not destroy
     /// the pools of requests.
     static WAITING: RefCell<BTreeSet<*const Job>> = const { RefCell::new(BTreeSet::new()) };
@@ -50,37 +63,77 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
     }
     // SAFETY: the cycle's log lives as long as the cycle.
     let log = unsafe { Log::from_ptr(cycle.log) };
-    if let Some(worker) = worker(conf) {
-        worker.interpreter.enter(|py| {
-            for app in &conf.apps {
-                if let Err(error) = app.callable(py, worker.package) {
-                    report::failed(py, worker, log, Level::Error, app, &error, "");
-                }
+    if conf.reloads_processes && !process::has_master() {
+        log.write(
+            Level::Warn,
+            "wsgi: \"wsgi_reload_mechanism process\" needs a master process, scripts are reloaded as \
+             with \"module\"",
+        );
+    }
+    if main_domain(conf).is_err() {
+        return;
+    }
+    for (app, domain) in domains(conf) {
+        domain.interpreter.enter(|py| {
+            if let Err(error) = app.callable(py, domain.interpreter, false) {
+                report::failed(py, domain, log, Level::Error, app, &error, "");
             }
         });
     }
 }
 
-/// The worker; made now if this process has none yet, as after a reload of a single process whose first
-/// configuration had no application. `None` if Python could not be started, which is not tried again:
-/// CPython makes no promise about a second attempt.
-fn worker(conf: &MainConf) -> Option<&'static Worker> {
-    static TRIED: Once = Once::new();
-    TRIED.call_once(|| match make_worker(conf) {
-        Ok(worker) => drop(WORKER.set(worker)),
-        Err(error) => {
-            let text = format!(
-                "wsgi: cannot start Python: {error} (this module needs Python {}; see \
-                 wsgi_python_executable and wsgi_python_home)",
-                py::BUILD_VERSION
-            );
-            log::write_line(Level::Error, text.as_bytes());
-        }
-    });
-    WORKER.get()
+/// The applications with their domains. All interpreters are made before anything is imported, because each
+/// begins with a copy of the environment, which applications change.
+fn domains(conf: &MainConf) -> Vec<(&App, &'static Domain)> {
+    conf.apps.iter().filter_map(|app| Some((&app.value, domain(&app.value)?))).collect()
 }
 
-fn make_worker(conf: &MainConf) -> Result<Worker, String> {
+/// The domain that `app` runs in; made now if this is the first time. `None` if it could not be made, which
+/// has been logged and is not tried again.
+pub fn domain(app: &App) -> Option<&'static Domain> {
+    let main = match MAIN.get() {
+        Some(main) => main.as_ref().ok()?,
+        None => main_domain(MainConf::of_cycle(Request::cycle())?).ok()?,
+    };
+    let Some(name) = &app.key().interpreter else { return Some(main) };
+    let known = SUBS.with_borrow(|subs| {
+        subs.iter().find(|(known, _)| known == name).map(|(_, domain)| *domain)
+    });
+    known.unwrap_or_else(|| {
+        let made = py::Interpreter::new_sub(log::python_line).and_then(Domain::new);
+        let domain = made.inspect_err(|error| {
+            let text = format!("wsgi: cannot make the sub-interpreter \"{name}\": {error}");
+            log::write_line(Level::Error, text.as_bytes());
+        });
+        let domain = domain.ok().map(|domain| &*Box::leak(Box::new(domain)));
+        SUBS.with_borrow_mut(|subs| subs.push((name.clone(), domain)));
+        domain
+    })
+}
+
+/// The domain of the main interpreter; made now if this process has none yet, as after a reload of a single
+/// process whose first configuration had no application.
+///
+/// # Errors
+/// Why Python could not be started, which has been logged. It is not tried again: CPython makes no promise
+/// about a second attempt.
+fn main_domain(conf: &MainConf) -> Result<&'static Domain, &'static str> {
+    let made = MAIN.get_or_init(|| {
+        let domain = start_python(conf).and_then(Domain::new).map_err(|error| {
+            format!(
+                "cannot start Python: {error} (this module needs Python {}; see \
+                 wsgi_python_executable and wsgi_python_home)",
+                py::BUILD_VERSION
+            )
+        });
+        domain.inspect_err(|error| {
+            log::write_line(Level::Error, format!("wsgi: {error}").as_bytes());
+        })
+    });
+    made.as_ref().map_err(String::as_str)
+}
+
+fn start_python(conf: &MainConf) -> Result<&'static Interpreter, String> {
     process::reset_sigchld();
     for (name, value) in &conf.env {
         process::set_env(name, value);
@@ -91,20 +144,12 @@ fn make_worker(conf: &MainConf) -> Result<Worker, String> {
         optimize: conf.python_optimize.as_ref().map_or(0, |optimize| optimize.value),
         argv: vec![process::program_name()],
     };
-    let interpreter = py::start(&settings, log::python_line)?;
-    let package = interpreter.package().ok_or("the package ngx_wsgi is missing")?;
-    let gateway = interpreter.enter(Gateway::new).map_err(|error| error.to_string())?;
-    Ok(Worker { interpreter, package, gateway })
-}
-
-/// The worker of this process, as seen from a request.
-fn worker_of_request() -> Option<&'static Worker> {
-    WORKER.get().or_else(|| worker(MainConf::of_cycle(Request::cycle())?))
+    py::start(&settings, log::python_line)
 }
 
 /// Ends the exchanges that are left, then runs the `atexit` functions.
 pub fn stop_worker() {
-    if WORKER.get().is_none() {
+    if MAIN.get().is_none() {
         return;
     }
     py::stop(EXIT_LIMIT, close_waiting, || {

@@ -13,7 +13,7 @@ use nginx_sys::ngx_http_request_t;
 use crate::conf::LocationConf;
 use crate::exec::{self, inline::Inline};
 use crate::nginx::event::{self, WriteEvent};
-use crate::nginx::{self, Code, Flow, Output, Request, Spool, Wake, entry, pool};
+use crate::nginx::{self, Code, Flow, Output, Redirect, Request, Spool, Wake, entry, pool};
 use crate::ngx_http_wsgi_module;
 use crate::py::PyBlock;
 use crate::wsgi::{App, Exchange, Meter};
@@ -31,6 +31,8 @@ pub enum State {
     Draining(Then),
     /// Nothing more is to be sent: `close()`, then finalize with this code.
     Closing(Code),
+    /// Nothing is to be sent: `close()`, then nginx goes on elsewhere (X-Accel-Redirect).
+    Redirecting(Redirect),
     /// Finalized.
     Done,
 }
@@ -60,6 +62,8 @@ pub enum Turn {
     Yield,
     /// To finalize the request.
     Finish(Code),
+    /// To give the request away.
+    Redirect(Redirect),
 }
 
 /// A request while this module has it. The parts are borrowed separately and briefly, because a slice
@@ -71,6 +75,8 @@ pub struct Job {
     /// What `write()` could not send at once.
     pub spool: RefCell<Option<Spool>>,
     pub exchange: RefCell<Option<Exchange<Inline>>>,
+    /// Whether the application's file has changed since this worker imported it.
+    pub is_stale: Cell<bool>,
     r: *mut ngx_http_request_t,
     conf: *const LocationConf,
     wake: Wake,
@@ -108,10 +114,11 @@ impl Job {
         Self {
             state: Cell::new(State::Reading),
             // SAFETY: the output is part of the job, which lives in the pool of the request.
-            output: RefCell::new(unsafe { Output::new(r.as_ptr()) }),
+            output: RefCell::new(unsafe { Output::new(r.as_ptr(), conf.output_buffering.is_on()) }),
             meter: RefCell::default(),
             spool: RefCell::new(None),
             exchange: RefCell::new(None),
+            is_stale: Cell::new(false),
             r: r.as_ptr(),
             conf,
             wake: Wake::new(resume),
@@ -143,6 +150,11 @@ impl Job {
                 self.wake.post(r);
             }
             Turn::Finish(rc) => self.finish(rc),
+            Turn::Redirect(redirect) => {
+                self.state.set(State::Done);
+                event::stop(r);
+                redirect.follow(r);
+            }
         }
     }
 
@@ -185,7 +197,11 @@ impl Job {
             // A write event while the wake-up is still to come.
             State::Sending if self.wake.is_posted() => {}
             State::Sending => self.drive(),
-            State::Reading | State::Calling | State::Closing(_) | State::Done => {}
+            State::Reading
+            | State::Calling
+            | State::Closing(_)
+            | State::Redirecting(_)
+            | State::Done => {}
         }
     }
 }

@@ -25,6 +25,3 @@ mod nginx;
 
 #[cfg(not(test))]
 pub use module::ngx_http_wsgi_module;
-
-#[cfg(not(test))]
-ngx::ngx_modules!(ngx_http_wsgi_module);

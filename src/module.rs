@@ -1,11 +1,11 @@
 //! The module as nginx sees it: its statics and its hooks.
 
-use core::ffi::c_void;
+use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use nginx_sys::{
-    NGX_HTTP_MODULE, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t,
-    ngx_uint_t,
+    NGX_CORE_MODULE, NGX_HTTP_MODULE, ngx_conf_t, ngx_core_module_t, ngx_cycle_t,
+    ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::conf::{self, LocationConf, MainConf};
@@ -35,6 +35,43 @@ pub static mut ngx_http_wsgi_module: ngx_module_t = ngx_module_t {
     exit_process: Some(exit_process),
     ..ngx_module_t::default()
 };
+
+static mut PREFLIGHT_CONTEXT: ngx_core_module_t =
+    ngx_core_module_t { name: ngx_str_t::empty(), create_conf: None, init_conf: Some(preflight) };
+
+/// A module of its own, because only those of the core are asked when a configuration has been read as a
+/// whole, `user` included, and can still be refused.
+#[allow(non_upper_case_globals)]
+pub static mut ngx_wsgi_preflight_module: ngx_module_t = ngx_module_t {
+    ctx: (&raw mut PREFLIGHT_CONTEXT).cast(),
+    type_: NGX_CORE_MODULE as ngx_uint_t,
+    ..ngx_module_t::default()
+};
+
+/// In the process that has read a configuration, before it is accepted.
+unsafe extern "C" fn preflight(cycle: *mut ngx_cycle_t, _conf: *mut c_void) -> *mut c_char {
+    entry::guard(conf::FAILED, || {
+        // SAFETY: nginx passes the new cycle.
+        match exec::preflight::run(unsafe { &*cycle }) {
+            Ok(()) => ptr::null_mut(),
+            Err(()) => conf::FAILED,
+        }
+    })
+}
+
+/// What `load_module` looks for: the modules, their names, both ended by null, and their order among
+/// others, which is of no interest.
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static mut ngx_modules: [*const ngx_module_t; 3] =
+    [&raw const ngx_http_wsgi_module, &raw const ngx_wsgi_preflight_module, ptr::null()];
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static mut ngx_module_names: [*const c_char; 3] =
+    [c"ngx_http_wsgi_module".as_ptr(), c"ngx_wsgi_preflight_module".as_ptr(), ptr::null()];
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
 
 /// A new configuration structure in the pool of the cycle, dropped with it.
 unsafe extern "C" fn create_conf<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {

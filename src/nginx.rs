@@ -3,8 +3,10 @@
 //! Nothing here knows of Python. Functions take and give bytes, blocks and nginx's own types; pointers
 //! are followed here and nowhere else.
 
+mod accel;
 mod address;
 mod body;
+pub mod child;
 pub mod entry;
 pub mod event;
 mod headers;
@@ -16,14 +18,15 @@ mod request;
 mod shim;
 mod spool;
 
+pub use accel::{Ignored, Redirect, ResponseRules};
 pub use address::LocalAddress;
 pub use body::ClientBody;
 pub use event::Wake;
-pub use headers::ResponseHead;
+pub use headers::{Ranges, ResponseHead};
 pub use log::{Level, Log};
-pub use output::{Flow, HeadFlow, Output, regular_file_size};
+pub use output::{Flow, HeadFlow, Output, is_one_buffer, regular_file_size};
 pub use request::Request;
-pub use spool::Spool;
+pub use spool::{Spool, os_error_text};
 
 /// nginx's return code as its functions spell it.
 pub type Code = nginx_sys::ngx_int_t;
@@ -33,4 +36,5 @@ pub const OK: Code = nginx_sys::NGX_OK as Code;
 pub const ERROR: Code = nginx_sys::NGX_ERROR as Code;
 pub const DONE: Code = nginx_sys::NGX_DONE as Code;
 pub const INTERNAL_SERVER_ERROR: Code = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as Code;
+pub const NOT_FOUND: Code = nginx_sys::NGX_HTTP_NOT_FOUND as Code;
 pub const REQUEST_TIME_OUT: Code = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as Code;

@@ -22,8 +22,8 @@ pub use dict::set_default;
 pub use handle::Handle;
 pub use interpreter::Interpreter;
 pub use owned::Owned;
-pub use package::Package;
 #[cfg(debug_assertions)]
 pub use package::panic;
+pub use package::{Stamp, Wanted};
 pub use runtime::{BUILD_VERSION, Settings, environment_version, python_version, start, stop};
 pub use text::{latin1, latin1_bytes};

@@ -20,16 +20,16 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use app::App;
+pub use app::{App, AppKey};
 pub use app_iter::Step;
 pub use environ::{Constants, Environ, Parts};
 pub use errors::LineLog;
-pub use exchange::{Exchange, Gateway};
+pub use exchange::{Exchange, Gateway, Protocol};
 pub use input::Body;
 pub use meter::Meter;
 pub use mount::Mount;
 pub use start_response::Writer;
-pub use target::{Source, Target};
+pub use target::{Naming, Source, Target};
 
 /// What the gateway stands on, one set of types for each executor.
 pub trait Host: Sized + 'static {

@@ -105,7 +105,7 @@ def test_every_link_of_the_index_page(site):
     page = site.get("/")
     assert page.status == 200 and page.header("Content-Type") == "text/html"
     links = [html.unescape(link) for link in re.findall(r'href="(/[^"]*)"', page.text)]
-    assert len(links) >= 7
+    assert len(links) >= 13
     browser = Browser(site)
     for link in links:
         if link not in ("/large_file", "/streaming"):
@@ -246,12 +246,78 @@ def test_large_file(site):
     assert site.request("HEAD", "/large_file").header("Content-Length") == str(len(data))
 
 
+def test_downloads_need_the_cookie(site):
+    browser = Browser(site)
+    assert browser.request("GET", "/downloads/primes.txt").status == 403
+    assert browser.request("POST", "/downloads/login", {}).status == 200
+    answer = browser.request("GET", "/downloads/letter.txt")
+    assert answer.body == (EXAMPLES / "downloads/files/letter.txt").read_bytes()
+    assert answer.header("Content-Type") == "text/plain; charset=utf-8"
+    assert answer.header("Content-Disposition") == "attachment"
+    assert answer.header("ETag") and not answer.all("X-Accel-Redirect") and not answer.all("X-Accel-Limit-Rate")
+    part = browser.request("GET", "/downloads/letter.txt", headers=[("Range", "bytes=5-10")])
+    assert (part.status, part.text) == (206, "reader")
+    assert browser.request("GET", "/downloads/nothing.txt").status == 404
+    assert browser.request("POST", "/downloads/logout", {}).status == 200
+    assert browser.request("GET", "/downloads/letter.txt").status == 403
+
+
+def test_downloads_by_no_other_way(site):
+    assert site.get("/downloads-files/letter.txt").status == 404
+    browser = Browser(site)
+    browser.request("POST", "/downloads/login", {})
+    for target in ("/downloads/..%2f..%2fapp.py", "/downloads/%2e%2e/app.py", "/downloads/files/letter.txt"):
+        assert browser.request("GET", target).status in (400, 404), target
+    browser.cookies["downloads"] = "0" * 64
+    assert browser.request("GET", "/downloads/letter.txt").status == 403
+
+
+def test_downloads_are_limited_in_rate(site):
+    browser = Browser(site)
+    browser.request("POST", "/downloads/login", {})
+    started = time.monotonic()
+    answer = browser.request("GET", "/downloads/primes.txt")
+    assert answer.body == (EXAMPLES / "downloads/files/primes.txt").read_bytes()
+    assert time.monotonic() - started > 1
+
+
+def test_middleware(site):
+    answer = site.get("/middleware")
+    assert (answer.status, answer.text) == (200, "outer -> inner -> application\n")
+    assert answer.all("X-Passed") == ["inner", "outer"]
+    plain = site.get("/middleware/plain")
+    assert (plain.status, plain.text) == (200, "application\n")
+    assert not plain.all("X-Passed")
+
+
+def test_interpreters(site):
+    for _ in range(10):
+        blog, shop = site.get("/interpreters/blog/"), site.get("/interpreters/shop/")
+        assert (blog.status, shop.status) == (200, 200)
+        assert "The blog" in blog.text and f"settings is {EXAMPLES}/interpreters/blog/settings.py" in blog.text
+        assert "The shop" in shop.text and f"settings is {EXAMPLES}/interpreters/shop/settings.py" in shop.text
+
+
+def test_reloading(site):
+    """The file is only touched: what was loaded before has another age."""
+    touched = time.monotonic()
+    os.utime(EXAMPLES / "reloading/app.py")
+    for _ in range(10):
+        answer = site.get("/reloading")
+        assert answer.status == 200 and answer.text.startswith("Hello! Edit me.\n")
+        age = float(re.search(r"Loaded (\S+) s ago", answer.text)[1])
+        assert age < time.monotonic() - touched + 0.01
+
+
 VALIDATED = {
     "hello": ("", "import app", "app.application"),
     "environ": ("", "import app", "app.application"),
     "streaming": ("", "import app", "app.application"),
     "upload": ("", "import app", "app.application"),
     "large_file": ("", "import app", "app.application"),
+    "downloads": ("", "import app", "app.application"),
+    "middleware": ("", "import app", "app.application"),
+    "reloading": ("", "import app", "app.application"),
     "flask": ("", "import app", "app.create_app()"),
     "django": ("", "from mysite.wsgi import application as site", "site"),
 }
@@ -278,11 +344,12 @@ sys.modules.pop("app", None)
 sys.path.remove(folder) if {name!r} != "django" else None
 application = validator({expression})
 """)
-        slash = "/" if name in ("environ", "flask", "django") else ""
+        slash = "/" if name in ("environ", "flask", "django", "downloads") else ""
         locations.append(f"location /{name}{slash} {{ client_max_body_size 1g; wsgi_pass {name}_valid.py; }}")
     server = Nginx(run, "\n".join(locations), check_fds=False, http=f"""
         wsgi_python_executable {interpreter()};
         wsgi_env EXAMPLES_RUN {site.folder};
+        wsgi_var downloads.secret "a secret";
     """)
     server.start()
     yield server
@@ -302,6 +369,11 @@ application = validator({expression})
     ("POST", "/upload", b"x" * 3000000, 200),
     ("GET", "/large_file", None, 200),
     ("HEAD", "/large_file", None, 200),
+    ("GET", "/downloads/", None, 200),
+    ("GET", "/downloads/letter.txt", None, 403),
+    ("POST", "/downloads/login", b"", 303),
+    ("GET", "/middleware", None, 200),
+    ("GET", "/reloading", None, 200),
     ("GET", "/flask/", None, 200),
     ("GET", "/flask/hello/you", None, 200),
     ("POST", "/flask/", b"name=you", 303),

@@ -7,17 +7,23 @@ import importlib.util
 import os
 import sys
 
+from ngx_wsgi import subinterpreter
+
 # Names of modules whose import has failed once.
 _failed = set()
+# How the files of modules looked before they were read, and what factories in them made; by the module's name.
+_stamps = {}
+_made = {}
 _INTERNAL = ("<ngx_wsgi", "<frozen importlib")
 
 
-def load(script, module, attribute, is_factory, directories):
-    """Imports an application and returns its callable.
+def load(script, module, attribute, is_factory, directories, renew):
+    """Imports an application and returns it with its file (or None) and the file's stamp (or None).
 
     script: absolute path of a file, or None.  module: dotted name, used when script is None.
-    attribute: dotted path of the callable.  is_factory: call it, the result is the application.
+    attribute: dotted path of the callable.  is_factory: call it, once, the result is the application.
     directories: put before sys.path, the first one first.
+    renew: the file may have changed; it is read again then.
 
     Raises whatever the import or the factory raises, AttributeError if there is no such callable,
     TypeError if what was found cannot be called.
@@ -29,29 +35,67 @@ def load(script, module, attribute, is_factory, directories):
             sys.path.insert(0, directory)
     importlib.invalidate_caches()
     name = module if script is None else _script_name(script)
+    file = _file_of(module) if script is None else script
+    # Taken before the file is read: a change meanwhile is to be noticed.
+    stamp = _stamp(file)
+    if renew and stamp is not None and _stamps.setdefault(name, stamp) != stamp:
+        sys.modules.pop(name, None)
     is_new = name not in sys.modules
     try:
-        found = importlib.import_module(name) if script is None else _import_script(name, script)
-        return _find(found, attribute, is_factory, script or module)
+        if is_new:
+            _forget(name)
+        found = _import(name, file, script is not None, renew)
+        if is_new:
+            _stamps[name] = stamp
+        return _find(found, name, attribute, is_factory, script or module), file, stamp
     except BaseException:
         # The next attempt is to see the file as it is then.
         if is_new:
             sys.modules.pop(name, None)
+            _forget(name)
         _failed.add(name)
         raise
 
 
-def _find(found, attribute, is_factory, source):
+def _forget(name):
+    _stamps.pop(name, None)
+    _made.pop(name, None)
+
+
+def _file_of(module):
+    """The file of a module that may not have been imported yet, or None."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ValueError:
+        # Made by hand, without a spec.
+        return None
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+def _stamp(file):
+    """What changes when a file is edited: modification time in nanoseconds, size, inode."""
+    try:
+        stat = os.stat(file)
+    except (OSError, TypeError):
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _find(module, name, attribute, is_factory, source):
     """The callable in a module; for a factory, what it makes."""
-    for name in attribute.split("."):
+    found = module
+    for part in attribute.split("."):
         try:
-            found = getattr(found, name)
+            found = getattr(found, part)
         except AttributeError:
             raise AttributeError(f'no callable "{attribute}" in {source}') from None
     if not callable(found):
         raise TypeError(f'"{attribute}" in {source} is {_kind(found)}, not a callable')
     if is_factory:
-        found = found()
+        made = _made.setdefault(name, {})
+        if attribute not in made:
+            made[attribute] = found()
+        found = made[attribute]
         if not callable(found):
             raise TypeError(f'"{attribute}()" in {source} returned {_kind(found)}, not a callable')
     return found
@@ -63,31 +107,38 @@ def _script_name(path):
 
 
 class _SourceOnly(importlib.machinery.SourceFileLoader):
-    """A loader that does not trust the bytecode cache.
+    """A loader that does not trust the bytecode cache, as Python itself does not for the script it runs.
 
-    The cache is told from the source by size and whole seconds; a quick repair may change neither.
+    The cache is told from the source by size and whole seconds; a quick edit may change neither.
     """
 
     def get_code(self, fullname):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def _import_script(name, path):
-    """The module of the script at path, imported once however many locations name it."""
+def _import(name, file, is_script, is_watched):
+    """The module of this name, imported once however many locations want it."""
     if name in sys.modules:
         return sys.modules[name]
-    # Named explicitly, because the file need not end in .py.
-    kind = _SourceOnly if name in _failed else importlib.machinery.SourceFileLoader
-    file_loader = kind(name, path)
-    spec = importlib.util.spec_from_file_location(name, path, loader=file_loader)
+    if is_script:
+        # Named explicitly, because the file need not end in .py.
+        spec = importlib.util.spec_from_file_location(name, file, loader=_SourceOnly(name, file))
+    elif (is_watched or name in _failed) and file is not None and file.endswith(".py"):
+        spec = importlib.util.find_spec(name)
+        spec.loader = _SourceOnly(name, file)
+    else:
+        return importlib.import_module(name)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    package, _, child = name.rpartition(".")
+    if package:
+        setattr(sys.modules[package], child, module)
     return module
 
 
 def describe(exception):
-    """What to log of an exception: one line that sums it up, and the lines of its traceback."""
+    """What to log of an exception: a line that sums it up, the lines of its traceback, whether it is a refusal."""
     # Imported here, because nearly no worker ever needs it before something fails.
     import traceback
 
@@ -97,11 +148,17 @@ def describe(exception):
     except Exception:
         text = "<the exception cannot be printed>"
     summary = f"{kind.__qualname__}: {text}" if text else kind.__qualname__
+    refused = subinterpreter.refused(exception)
+    if refused is not None:
+        summary = (
+            f'the extension module "{refused}" refuses sub-interpreters; '
+            f'use "wsgi_use_main_interpreter on" for this application ({summary})'
+        )
     frames = exception.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_INTERNAL):
         frames = frames.tb_next
     lines = "".join(traceback.format_exception(kind, exception, frames)).splitlines()
-    return " ".join(summary.split()), lines
+    return " ".join(summary.split()), lines, refused is not None
 
 
 def _kind(value):

@@ -4,6 +4,10 @@ use core::ffi::c_char;
 
 use nginx_sys::{NGX_LOG_EMERG, ngx_conf_log_error, ngx_conf_t, ngx_str_t};
 
+use crate::nginx::{Level, Log};
+
+use super::Placed;
+
 /// What a setter returns after it has logged an error.
 pub const FAILED: *mut c_char = usize::MAX as *mut c_char;
 
@@ -15,8 +19,11 @@ pub trait ConfExt {
     /// Logs an `[emerg]` with file and line, which fails the configuration.
     fn error(&mut self, text: &str) -> *mut c_char;
 
-    /// The file and line being read.
-    fn place(&self) -> (String, usize);
+    /// The same with the place of `what`, which has been read before.
+    fn error_at<T>(&mut self, what: &Placed<T>, text: &str) -> *mut c_char;
+
+    /// A value with the file and line being read.
+    fn placed<T>(&self, value: T) -> Placed<T>;
 }
 
 impl ConfExt for ngx_conf_t {
@@ -35,13 +42,21 @@ impl ConfExt for ngx_conf_t {
         FAILED
     }
 
-    fn place(&self) -> (String, usize) {
+    fn error_at<T>(&mut self, what: &Placed<T>, text: &str) -> *mut c_char {
+        // SAFETY: the log of the configuration being read.
+        let log = unsafe { Log::from_ptr(self.log) };
+        log.write_plain(Level::Emerg, format!("{text} in {}:{}", what.file, what.line));
+        FAILED
+    }
+
+    fn placed<T>(&self, value: T) -> Placed<T> {
         // SAFETY: conf_file is null or what is being read; for `-g` it has no name.
-        unsafe {
+        let (file, line) = unsafe {
             match self.conf_file.as_ref() {
                 Some(file) => (file.file.name.to_string(), file.line),
                 None => ("the command line".to_owned(), 0),
             }
-        }
+        };
+        Placed { value, file, line }
     }
 }

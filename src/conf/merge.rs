@@ -9,12 +9,12 @@ use nginx_sys::{
 };
 
 use crate::handler;
-use crate::nginx::{entry, pool};
-use crate::wsgi::{App, Mount, Target};
+use crate::nginx::{ResponseRules, entry, pool};
+use crate::wsgi::{App, AppKey, Mount, Source, Target};
 
-use super::ext::FAILED;
+use super::ext::{ConfExt, FAILED};
 use super::set::{core_loc_conf, main_conf};
-use super::{LocationConf, MainConf};
+use super::{LocationConf, MainConf, Mechanism, Placed};
 
 /// nginx's hook: completes `conf` with what `prev`, the level around it, says.
 pub unsafe extern "C" fn merge_loc_conf(
@@ -38,15 +38,8 @@ fn merge(
     prev: &LocationConf,
     conf: &mut LocationConf,
 ) -> *mut c_char {
-    conf.script_name = conf.script_name.or(prev.script_name);
-    conf.pass_authorization = conf.pass_authorization.or(prev.pass_authorization);
-    conf.block_warning = conf.block_warning.or(prev.block_warning);
+    inherit(prev, conf);
     conf.mount = mount(core, prev);
-    for directory in &prev.python_path {
-        if !conf.python_path.contains(directory) {
-            conf.python_path.push(directory.clone());
-        }
-    }
     // `if` and `limit_except` are no locations of their own: they keep the application around them.
     if core.noname() != 0 && conf.target.is_none() {
         conf.target.clone_from(&prev.target);
@@ -54,30 +47,118 @@ fn merge(
             core.handler = Some(handler::content_handler);
         }
     }
-    match &conf.target {
+    match conf.target.clone() {
         None => {
             if conf.temp_path.is_null() {
                 conf.temp_path = prev.temp_path;
             }
             ptr::null_mut()
         }
-        Some(target) => {
-            let app = find_or_add(main_conf(cf), target);
-            app.add_directories(&conf.python_path);
-            conf.app = app;
-            merge_temp_path(cf, prev, conf)
-        }
+        Some(target) => complete(cf, prev, conf, target),
     }
 }
 
+/// Takes what is not given at this level from the one around it.
+fn inherit(prev: &LocationConf, conf: &mut LocationConf) {
+    conf.protocol = conf.protocol.or(prev.protocol);
+    if !conf.no_outer_middleware {
+        conf.middleware.splice(0..0, prev.middleware.iter().cloned());
+    }
+    conf.script_name = conf.script_name.or(prev.script_name);
+    for var in &prev.vars {
+        if !conf.vars.iter().any(|own| own.name == var.name) {
+            conf.vars.push(var.clone());
+        }
+    }
+    for directory in &prev.python_path {
+        if !conf.python_path.contains(directory) {
+            conf.python_path.push(directory.clone());
+        }
+    }
+    conf.enable_subinterpreters = conf.enable_subinterpreters.or(prev.enable_subinterpreters);
+    conf.use_main_interpreter = conf.use_main_interpreter.or(prev.use_main_interpreter);
+    conf.interpreter = conf.interpreter.take().or_else(|| prev.interpreter.clone());
+    conf.script_reloading = conf.script_reloading.or(prev.script_reloading);
+    conf.reload_mechanism = conf.reload_mechanism.or(prev.reload_mechanism);
+    conf.pass_authorization = conf.pass_authorization.or(prev.pass_authorization);
+    conf.pass_request_body = conf.pass_request_body.or(prev.pass_request_body);
+    conf.block_warning = conf.block_warning.or(prev.block_warning);
+    conf.intercept_errors = conf.intercept_errors.or(prev.intercept_errors);
+    conf.hide_headers = conf.hide_headers.take().or_else(|| prev.hide_headers.clone());
+    conf.pass_headers = conf.pass_headers.take().or_else(|| prev.pass_headers.clone());
+    conf.ignore_headers = conf.ignore_headers.or(prev.ignore_headers);
+    conf.allow_ranges = conf.allow_ranges.or(prev.allow_ranges);
+    conf.optimize_send_headers = conf.optimize_send_headers.or(prev.optimize_send_headers);
+    conf.output_buffering = conf.output_buffering.or(prev.output_buffering);
+    conf.write_buffering = conf.write_buffering.or(prev.write_buffering);
+    conf.write_buffer_size = conf.write_buffer_size.or(prev.write_buffer_size);
+}
+
+/// Completes a location that has an application.
+fn complete(
+    cf: &mut ngx_conf_t,
+    prev: &LocationConf,
+    conf: &mut LocationConf,
+    target: Placed<Target>,
+) -> *mut c_char {
+    if let Some(interpreter) = &conf.interpreter
+        && !conf.enable_subinterpreters.is_given()
+    {
+        let text = "\"wsgi_interpreter\" needs \"wsgi_enable_subinterpreters on\"";
+        return cf.error_at(interpreter, text);
+    }
+    let main = main_conf(cf);
+    let interpreter = interpreter(conf, &target.value);
+    let middleware = conf.middleware.clone();
+    let app = find_or_add(
+        main,
+        &target,
+        AppKey { target: target.value.clone(), interpreter, middleware },
+    );
+    app.add_directories(&conf.python_path);
+    if conf.script_reloading.is_on() {
+        app.watch();
+    }
+    conf.app = app;
+    main.reloads_processes |= conf.reloading() == Some(Mechanism::Process);
+    conf.rules = ResponseRules::new(
+        conf.hide_headers.as_deref().unwrap_or_default(),
+        conf.pass_headers.as_deref().unwrap_or_default(),
+        conf.ignore_headers.unwrap_or_default(),
+        conf.intercept_errors.is_on(),
+    );
+    merge_temp_path(cf, prev, conf)
+}
+
+/// The sub-interpreter of a location's application; `None` for the main interpreter.
+fn interpreter(conf: &LocationConf, target: &Target) -> Option<String> {
+    if !conf.enable_subinterpreters.is_on() || conf.use_main_interpreter.is_on() {
+        return None;
+    }
+    if let Some(name) = &conf.interpreter {
+        return Some(name.value.clone());
+    }
+    Some(match &target.source {
+        Source::Script(path) => path.clone(),
+        // Modules of the same name in different folders are different applications.
+        Source::Module(name) => {
+            core::iter::once(name).chain(&conf.python_path).cloned().collect::<Vec<_>>().join(":")
+        }
+    })
+}
+
 /// Only a location that may spool gets the default path, so that nginx makes no folder in vain. The
-/// default stands beside that of `uwsgi_temp_path`, wherever nginx was built to keep it.
+/// default is what NGX_HTTP_WSGI_TEMP_PATH said when the module was built, or else stands beside that of
+/// `uwsgi_temp_path`, wherever nginx was built to keep it.
 fn merge_temp_path(
     cf: &mut ngx_conf_t,
     prev: &LocationConf,
     conf: &mut LocationConf,
 ) -> *mut c_char {
-    let name = NGX_HTTP_UWSGI_TEMP_PATH.to_string_lossy().replace("uwsgi", "wsgi");
+    let name = match option_env!("NGX_HTTP_WSGI_TEMP_PATH").filter(|path| !path.is_empty()) {
+        Some(path) => path.to_owned(),
+        None => NGX_HTTP_UWSGI_TEMP_PATH.to_string_lossy().replace("uwsgi", "wsgi"),
+    };
     let mut init = ngx_path_init_t {
         name: ngx_str_t { len: name.len(), data: ptr::null_mut() },
         level: [1, 2, 0],
@@ -105,11 +186,12 @@ fn mount(core: &ngx_http_core_loc_conf_t, prev: &LocationConf) -> Mount {
     }
 }
 
-/// The application with this target, whichever location named it first.
-fn find_or_add<'a>(main: &'a mut MainConf, target: &Target) -> &'a App {
-    let index = main.apps.iter().position(|app| app.target() == target).unwrap_or_else(|| {
-        main.apps.push(Box::new(App::new(target.clone())));
+/// The application with this key, whichever location named it first.
+fn find_or_add<'a>(main: &'a mut MainConf, target: &Placed<Target>, key: AppKey) -> &'a App {
+    let index = main.apps.iter().position(|app| *app.value.key() == key).unwrap_or_else(|| {
+        let (file, line) = (target.file.clone(), target.line);
+        main.apps.push(Box::new(Placed { value: App::new(key), file, line }));
         main.apps.len() - 1
     });
-    &main.apps[index]
+    &main.apps[index].value
 }

@@ -1,13 +1,61 @@
-//! Values with nginx variables in them.
+//! What values of directives become: flags, and texts with nginx variables in them.
 
 use core::mem::MaybeUninit;
 
 use nginx_sys::{
-    ngx_conf_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
-    ngx_http_complex_value, ngx_http_complex_value_t, ngx_str_t,
+    NGX_CONF_UNSET, ngx_conf_t, ngx_flag_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t, ngx_str_t,
 };
 
 use crate::nginx::Request;
+
+/// A directive that is `on`, `off` or not given. nginx writes it (ngx_conf_set_flag_slot).
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Flag(ngx_flag_t);
+
+impl Default for Flag {
+    fn default() -> Self {
+        Self(NGX_CONF_UNSET as ngx_flag_t)
+    }
+}
+
+impl From<bool> for Flag {
+    fn from(value: bool) -> Self {
+        Self(value.into())
+    }
+}
+
+impl Flag {
+    /// Whether it was given.
+    pub fn is_given(self) -> bool {
+        self.0 != NGX_CONF_UNSET as ngx_flag_t
+    }
+
+    /// Whether it is `on`; not if it was not given.
+    pub fn is_on(self) -> bool {
+        self.0 == 1
+    }
+
+    /// Whether it is `off`; not if it was not given.
+    pub fn is_off(self) -> bool {
+        self.0 == 0
+    }
+
+    /// This one, or else the one of the level around it.
+    pub fn or(self, outer: Self) -> Self {
+        if self.is_given() { self } else { outer }
+    }
+}
+
+/// An entry of environ that the configuration gives.
+#[derive(Clone)]
+pub struct Var {
+    pub name: Vec<u8>,
+    pub value: ComplexValue,
+    /// The key is left out if the value is empty.
+    pub if_not_empty: bool,
+}
 
 /// A compiled value; its memory is in the configuration's pool.
 #[derive(Clone, Copy)]

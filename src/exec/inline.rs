@@ -17,7 +17,7 @@ use crate::py::{Handle, PyBlock};
 use crate::wsgi::{Body, Exchange, Host, LineLog, Writer};
 
 use super::slice::Slice;
-use super::{WORKER, Worker, name, report, worker_of_request};
+use super::{Domain, domain, name, report};
 
 /// The gateway's types of this executor.
 pub struct Inline;
@@ -59,17 +59,27 @@ pub struct JobWriter(Handle<Job>);
 
 impl Writer for JobWriter {
     fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()> {
-        match (self.0.get(), worker_of_request()) {
-            (Some(job), Some(worker)) => {
+        let job = self.0.get();
+        match job.and_then(|job| Some((job, domain(job.app())?))) {
+            Some((job, domain)) => {
                 let exchange = job.exchange.borrow();
                 match &*exchange {
-                    Some(exchange) => Slice { py, worker, job, exchange }.write(block),
+                    Some(exchange) => Slice { py, domain, job, exchange }.write(block),
                     None => Ok(()),
                 }
             }
-            _ => Err(PyRuntimeError::new_err(
+            None => Err(PyRuntimeError::new_err(
                 "write() must be called in the thread that runs the application",
             )),
+        }
+    }
+
+    fn discard(&self) {
+        if let Some(job) = self.0.get() {
+            if let Some(spool) = &mut *job.spool.borrow_mut() {
+                spool.discard();
+            }
+            job.meter.take();
         }
     }
 
@@ -80,13 +90,13 @@ impl Writer for JobWriter {
 
 /// Runs a turn of `job`.
 pub fn run(job: &Job) -> Turn {
-    let Some(worker) = worker_of_request() else {
+    let Some(domain) = domain(job.app()) else {
         let text = format!("wsgi: {} cannot run, Python did not start", name(job.app()));
         job.request().log().write(Level::Error, text);
         return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
     };
     let begun = Instant::now();
-    let turn = worker.interpreter.enter(|py| turn(py, worker, job));
+    let turn = domain.interpreter.enter(|py| turn(py, domain, job));
     warn_of_blocking(job, begun);
     turn
 }
@@ -95,8 +105,8 @@ pub fn run(job: &Job) -> Turn {
 pub fn conclude(job: &Job) {
     // Borrowed: a filter ends the request inside our own turn, which ends the exchange itself.
     let is_open = job.exchange.try_borrow_mut().is_ok_and(|exchange| exchange.is_some());
-    if let Some(worker) = WORKER.get().filter(|_| is_open) {
-        worker.interpreter.enter(|py| end_if_sent(py, worker, job));
+    if is_open && let Some(domain) = domain(job.app()) {
+        domain.interpreter.enter(|py| end_if_sent(py, domain, job));
     }
 }
 
@@ -107,76 +117,80 @@ pub fn abandon(job: &Job) {
     if blocks.is_empty() && job.exchange.borrow().is_none() {
         return;
     }
-    match WORKER.get() {
-        Some(worker) => worker.interpreter.enter(|py| {
+    if let Some(domain) = domain(job.app()) {
+        domain.interpreter.enter(|py| {
             drop(blocks);
-            end(py, worker, job);
-        }),
-        None => core::mem::forget(blocks),
+            end(py, domain, job);
+        });
     }
 }
 
-fn turn(py: Python<'_>, worker: &Worker, job: &Job) -> Turn {
+fn turn(py: Python<'_>, domain: &Domain, job: &Job) -> Turn {
     job.release();
     if job.state.get() == State::Calling
-        && let Err(error) = prepare(py, worker, job)
+        && let Err(error) = prepare(py, domain, job)
     {
-        fail(py, worker, job, &error);
+        fail(py, domain, job, &error);
     }
     let mut turn = None;
     if let Ok(exchange) = Ref::filter_map(job.exchange.borrow(), Option::as_ref) {
-        let slice = Slice { py, worker, job, exchange: &exchange };
+        let slice = Slice { py, domain, job, exchange: &exchange };
         match exchange.slice(py, || slice.run()) {
             Ok(done) => turn = done,
-            Err(error) => fail(py, worker, job, &Error::Raised(error)),
+            Err(error) => fail(py, domain, job, &Error::Raised(error)),
         }
     }
     match (turn, job.state.get()) {
         (Some(turn), _) => turn,
         (None, State::Closing(rc)) => {
-            end_if_sent(py, worker, job);
+            end_if_sent(py, domain, job);
             Turn::Finish(rc)
+        }
+        (None, State::Redirecting(redirect)) => {
+            end(py, domain, job);
+            Turn::Redirect(redirect)
         }
         (None, _) => Turn::Finish(nginx::ERROR),
     }
 }
 
 /// Makes the exchange.
-fn prepare(py: Python<'_>, worker: &Worker, job: &Job) -> Result<(), Error> {
+fn prepare(py: Python<'_>, domain: &Domain, job: &Job) -> Result<(), Error> {
     let r = job.request();
     // SAFETY: the exchange is ended, and with it the handles emptied and the body dropped, before the job
     // and the request go: by the last turn or by the drop of the job.
     let (writer, log, body) = unsafe {
         (JobWriter(Handle::new(job)), RequestLog(Handle::new(&*r.connection().log)), r.body())
     };
-    let exchange = Exchange::new(py, &worker.gateway, writer, log, body)?;
+    let body = body.filter(|_| !job.conf().pass_request_body.is_off());
+    let exchange = Exchange::new(py, &domain.gateway, writer, log, body)?;
     job.exchange.replace(Some(exchange));
     Ok(())
 }
 
 /// Ends the exchange, unless nginx may still read from the application's file: a stream of HTTP/2 that is
 /// given up leaves its frames in the queue. Such a file is closed when nginx destroys the request's pool.
-fn end_if_sent(py: Python<'_>, worker: &Worker, job: &Job) {
+fn end_if_sent(py: Python<'_>, domain: &Domain, job: &Job) {
     if !job.output.borrow().is_sending_file() {
-        end(py, worker, job);
+        end(py, domain, job);
     } else if let Some(exchange) = &*job.exchange.borrow() {
         exchange.take_back(py);
     }
 }
 
 /// Ends the exchange: `close()`, and Python's objects go.
-fn end(py: Python<'_>, worker: &Worker, job: &Job) {
+fn end(py: Python<'_>, domain: &Domain, job: &Job) {
     let exchange = job.exchange.take();
     if let Some(exchange) = exchange
-        && let Err(raised) = exchange.end(py, &worker.gateway)
+        && let Err(raised) = exchange.end(py, &domain.gateway)
     {
-        report::close_failed(py, worker, job.request().log(), job.app(), &raised);
+        report::close_failed(py, domain, job.request().log(), job.app(), &raised);
     }
     job.release();
 }
 
 /// Logs what went wrong and decides how the response ends.
-pub fn fail(py: Python<'_>, worker: &Worker, job: &Job, error: &Error) {
+pub fn fail(py: Python<'_>, domain: &Domain, job: &Job, error: &Error) {
     let (is_gone, is_head_sent, is_finished) = {
         let output = job.output.borrow();
         (output.is_gone(), output.is_head_sent(), output.is_finished())
@@ -184,6 +198,7 @@ pub fn fail(py: Python<'_>, worker: &Worker, job: &Job, error: &Error) {
     let rc = match job.state.get() {
         // The response has ended already, HEAD for example.
         State::Closing(rc) => rc,
+        State::Redirecting(_) => nginx::INTERNAL_SERVER_ERROR,
         _ if is_gone => nginx::ERROR,
         _ if !is_head_sent => nginx::INTERNAL_SERVER_ERROR,
         _ if is_finished => nginx::OK,
@@ -195,7 +210,7 @@ pub fn fail(py: Python<'_>, worker: &Worker, job: &Job, error: &Error) {
     // An application that fails because its client has left is no error of the application.
     let level = if is_gone { Level::Info } else { Level::Error };
     let (log, app) = (job.request().log(), job.app());
-    report::failed(py, worker, log, level, app, error, suffix);
+    report::failed(py, domain, log, level, app, error, suffix);
     job.state.set(State::Closing(rc));
 }
 

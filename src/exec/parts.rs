@@ -4,30 +4,37 @@ use pyo3::Python;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::conf::LocationConf;
+use crate::conf::{LocationConf, Var};
 use crate::error::Error;
 use crate::nginx::{LocalAddress, Request, process};
 use crate::py::Owned;
-use crate::wsgi::{Constants, Environ, Exchange, Host, Mount, Parts};
+use crate::wsgi::{Constants, Environ, Exchange, Mount, Parts};
+
+use super::Domain;
+use super::inline::Inline;
 
 /// Builds environ for `r`.
-pub fn environ<'py, H: Host>(
+pub fn environ<'py>(
     py: Python<'py>,
-    gateway: &crate::wsgi::Gateway<H>,
-    exchange: &Exchange<H>,
+    domain: &Domain,
+    exchange: &Exchange<Inline>,
     r: Request<'_>,
     conf: &LocationConf,
 ) -> Result<Bound<'py, PyDict>, Error> {
+    let gateway = &domain.gateway;
     if conf.environ.borrow().is_none() {
+        let vars: Vec<_> =
+            conf.vars.iter().map(|var| (var.name.as_slice(), var.value.constant())).collect();
         let constants = Constants {
             server_software: process::NGINX_VERSION.to_bytes(),
             server_name: plain_server_name(r),
             document_root: r.constant_root(),
             multiprocess: process::worker_processes(Request::cycle()) > 1,
-            pass_authorization: conf.pass_authorization.unwrap_or(false),
+            pass_authorization: conf.pass_authorization.is_on(),
+            vars: &vars,
         };
         let template = Environ::new(py, gateway, &constants)?;
-        conf.environ.replace(Some(Owned::new(template)));
+        conf.environ.replace(Some(Owned::new(domain.interpreter, template)));
     }
     let template = conf.environ.borrow();
     let Some(template) = &*template else { return Err(Error::Nginx) };
@@ -55,9 +62,10 @@ pub fn environ<'py, H: Host>(
         remote_port: r.remote_port().map(|port| remote_port.format(port).as_bytes()),
         remote_user: r.authenticated_user(),
         document_root: r.constant_root().is_none().then(|| r.evaluated_root()),
-        content_length: content_length(r),
+        content_length: content_length(r, conf),
         tls,
         headers: r.headers(),
+        vars: vars(r, conf)?.into_iter(),
     };
     Ok(exchange.environ(py, gateway, template.get(py), parts)?)
 }
@@ -95,6 +103,15 @@ fn host<'a>(r: Request<'a>, local: &'a LocalAddress) -> &'a [u8] {
 }
 
 /// The length of the body as the application will read it: decoded if it came in chunks.
-fn content_length(r: Request<'_>) -> Option<u64> {
-    r.has_body().then(|| r.body_length())
+fn content_length(r: Request<'_>, conf: &LocationConf) -> Option<u64> {
+    (r.has_body() && !conf.pass_request_body.is_off()).then(|| r.body_length())
+}
+
+/// The values of `wsgi_var`; `None` for one that is empty and to be left out then.
+fn vars<'a>(r: Request<'a>, conf: &'a LocationConf) -> Result<Vec<Option<&'a [u8]>>, Error> {
+    let value = |var: &'a Var| {
+        let value = var.value.evaluate(r).ok_or(Error::Nginx)?;
+        Ok(Some(value).filter(|value| !(var.if_not_empty && value.is_empty())))
+    };
+    conf.vars.iter().map(value).collect()
 }

@@ -1,42 +1,50 @@
 //! A slice: one stay of a request inside Python, and the machine that it moves.
 //!
 //! Each step asks the application for something and gives it to nginx; nginx's answer decides the next
-//! state (handler.rs). `write()` comes in here too, from inside a step.
+//! state (handler.rs). `write()` comes in from inside a step (writing.rs).
 
-use pyo3::exceptions::{PyConnectionResetError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::block::Block;
+use crate::conf::Mechanism;
 use crate::error::Error;
 use crate::handler::{Job, State, Then, Turn};
-use crate::nginx::event::{self, Blocking};
 use crate::nginx::{
-    self, Code, Flow, HeadFlow, Level, Request, ResponseHead, Spool, regular_file_size,
+    self, Flow, HeadFlow, Level, Ranges, Request, ResponseHead, is_one_buffer, process,
+    regular_file_size,
 };
 use crate::py::PyBlock;
 use crate::wsgi::{Exchange, Step};
 
 use super::inline::{self, Inline};
-use super::{Worker, name, parts, report};
+use super::{Domain, name, parts, report};
 
 /// A generator that never blocks gives the loop back after so many blocks or bytes.
 const BLOCKS_PER_TURN: usize = 64;
 const BYTES_PER_TURN: u64 = 1 << 20;
 
+/// What is known of a body that is there as a whole.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    length: u64,
+    /// Whether nginx gets it in one buffer.
+    is_one: bool,
+}
+
 /// One stay of a request inside Python.
 pub struct Slice<'a, 'py> {
     pub py: Python<'py>,
-    pub worker: &'a Worker,
+    pub domain: &'a Domain,
     pub job: &'a Job,
     pub exchange: &'a Exchange<Inline>,
 }
 
 impl Slice<'_, '_> {
-    fn request(&self) -> Request<'_> {
+    pub(super) fn request(&self) -> Request<'_> {
         self.job.request()
     }
 
-    fn set(&self, state: State) {
+    pub(super) fn set(&self, state: State) {
         self.job.state.set(state);
     }
 
@@ -60,10 +68,12 @@ impl Slice<'_, '_> {
                     }
                 }
                 State::Draining(_) => return Some(Turn::Wait),
-                State::Reading | State::Closing(_) | State::Done => return None,
+                State::Reading | State::Closing(_) | State::Redirecting(_) | State::Done => {
+                    return None;
+                }
             };
             if let Err(error) = result {
-                inline::fail(self.py, self.worker, self.job, &error);
+                inline::fail(self.py, self.domain, self.job, &error);
             }
         }
     }
@@ -74,23 +84,50 @@ impl Slice<'_, '_> {
 
     fn call(&self) -> Result<(), Error> {
         let (py, job, r) = (self.py, self.job, self.request());
-        let gateway = &self.worker.gateway;
-        let app = job.app().callable(py, self.worker.package)?;
-        let environ = parts::environ(py, gateway, self.exchange, r, job.conf())?;
-        let has_written = || job.output.borrow().is_head_sent();
-        self.exchange.call(py, gateway, &app, environ, has_written)?;
+        let (gateway, conf) = (&self.domain.gateway, job.conf());
+        let app = job.app().callable(py, self.domain.interpreter, self.renews())?;
+        let environ = parts::environ(py, self.domain, self.exchange, r, conf)?;
+        let protocol = conf.protocol.unwrap_or_default();
+        let has_written = || job.output.borrow().is_head_sent() || self.has_spooled();
+        self.exchange.call(py, gateway, &app, environ, protocol, has_written)?;
         // write() may have ended the response: HEAD, for example.
         if job.state.get() == State::Calling {
-            let is_drained = job.output.borrow().is_drained();
-            self.set(if is_drained { State::Sending } else { State::Draining(Then::Send) });
+            let may_go_on = job.output.borrow().may_go_on();
+            self.set(if may_go_on { State::Sending } else { State::Draining(Then::Send) });
         }
         Ok(())
     }
 
+    /// Whether a changed file is to be read again. Where the worker is to be replaced instead, sees to it.
+    fn renews(&self) -> bool {
+        match self.job.conf().reloading() {
+            None => false,
+            Some(Mechanism::Process) if process::has_master() => {
+                let app = self.job.app();
+                if app.has_changed() {
+                    self.job.is_stale.set(true);
+                    if process::quit_gracefully() {
+                        let file = app.file().unwrap_or_default();
+                        let text = format!(
+                            "wsgi: script {file:?} has changed, this worker quits gracefully to be replaced"
+                        );
+                        self.request().log().write(Level::Notice, text);
+                    }
+                }
+                false
+            }
+            Some(_) => true,
+        }
+    }
+
     /// Takes one step. False if it gave nothing, so that others may go first.
     fn step(&self) -> Result<bool, Error> {
-        if let Some(flow) = self.send_spool() {
-            self.follow(flow, Then::Send);
+        if self.has_spooled() && !self.goes_out_as_a_whole() {
+            if self.send_head(None)?
+                && let Some(flow) = self.send_spool()
+            {
+                self.follow(flow, Then::Send);
+            }
             return Ok(true);
         }
         let step = self.exchange.step(self.py)?;
@@ -99,7 +136,7 @@ impl Slice<'_, '_> {
             return Ok(true);
         }
         match step {
-            Step::Empty => return Ok(false),
+            Step::Empty => return self.empty(),
             Step::Block(_) if self.job.output.borrow().is_finished() => {
                 self.warn_of_surplus();
                 self.set(State::Closing(nginx::OK));
@@ -122,10 +159,34 @@ impl Slice<'_, '_> {
         Ok(true)
     }
 
+    /// Whether what was written waits for the rest, so that the length of the whole is known.
+    fn goes_out_as_a_whole(&self) -> bool {
+        !self.job.output.borrow().is_head_sent() && self.exchange.is_sequence()
+    }
+
+    /// An empty item: sends the head with `wsgi_optimize_send_headers`, which may show that no body is due.
+    fn empty(&self) -> Result<bool, Error> {
+        let is_due = self.job.conf().optimize_send_headers.is_on()
+            && self.exchange.waiting_head(self.py).is_some();
+        if !is_due {
+            return Ok(false);
+        }
+        if self.send_head(None)? {
+            let flow = self.job.output.borrow_mut().send_nothing();
+            if flow == Flow::Taken {
+                return Ok(false);
+            }
+            self.follow(flow, Then::Send);
+        }
+        Ok(true)
+    }
+
     /// Sends blocks. `is_all`: nothing follows.
     fn send(&self, blocks: Vec<PyBlock>, is_all: bool) -> Result<(), Error> {
-        let offered = blocks.iter().map(|block| block.as_bytes().len() as u64).sum();
-        if !self.send_head(is_all.then_some(offered))? {
+        let offered = blocks.iter().map(|block| block.as_bytes().len() as u64).sum::<u64>();
+        let whole =
+            is_all.then(|| Body { length: self.sent() + offered, is_one: is_one_buffer(&blocks) });
+        if !self.send_head(whole)? {
             return Ok(());
         }
         let admitted = self.job.meter.borrow_mut().admit(offered);
@@ -144,7 +205,7 @@ impl Slice<'_, '_> {
 
     /// Sends a file; what exceeds a Content-Length is left out, as PEP 3333 says of files.
     fn send_file(&self, fd: i32, offset: u64, length: u64) -> Result<(), Error> {
-        if !self.send_head(Some(length))? {
+        if !self.send_head(Some(Body { length, is_one: true }))? {
             return Ok(());
         }
         let admitted = self.job.meter.borrow_mut().admit(length);
@@ -160,7 +221,7 @@ impl Slice<'_, '_> {
             Some((sent, declared)) => {
                 let error = Error::Short { sent, declared };
                 let (log, app) = (self.request().log(), self.job.app());
-                report::failed(self.py, self.worker, log, Level::Error, app, &error, "");
+                report::failed(self.py, self.domain, log, Level::Error, app, &error, "");
                 nginx::ERROR
             }
             None => nginx::OK,
@@ -170,33 +231,49 @@ impl Slice<'_, '_> {
         Ok(())
     }
 
-    /// Sends the head if that has not been done. `length`: that of the body, if it is known. False if no
-    /// body is to follow; the state says how to go on.
-    fn send_head(&self, length: Option<u64>) -> Result<bool, Error> {
+    /// Sends the head if that has not been done. `whole`: what is known if this is the whole body. False if
+    /// no body is to follow; the state says how to go on.
+    pub(super) fn send_head(&self, whole: Option<Body>) -> Result<bool, Error> {
         if self.job.output.borrow().is_head_sent() {
             return Ok(true);
         }
         let head = self.exchange.commit_head(self.py).ok_or(Error::NoStartResponse)?;
         // An application may answer HEAD without making the body, so an empty one says nothing.
-        let derived = length.filter(|length| *length > 0 || !self.request().is_head());
+        let derived = whole.map(|body| body.length);
+        let derived = derived.filter(|length| *length > 0 || !self.request().is_head());
         let content_length = head.content_length().or(derived.filter(|_| !head.forbids_body()));
         self.job.meter.borrow_mut().declare(content_length);
-        let flow = self.job.output.borrow_mut().send_head(ResponseHead {
+        let conf = self.job.conf();
+        let ranges = match whole {
+            _ if !conf.allow_ranges.is_on() => Ranges::No,
+            Some(body)
+                if body.is_one && !self.has_spooled() && content_length == Some(body.length) =>
+            {
+                Ranges::Multiple
+            }
+            _ => Ranges::Single,
+        };
+        let head = ResponseHead {
             status: head.status(),
             status_line: head.status_line(),
             fields: head.fields(),
             content_length,
-        });
+            ranges,
+            is_stale: self.job.is_stale.get(),
+        };
+        let flow = self.job.output.borrow_mut().send_head(head, &conf.rules);
         match flow {
-            HeadFlow::Body => Ok(true),
-            HeadFlow::NoBody => self.end_without_body(nginx::OK),
-            HeadFlow::Ended(rc) => self.end_without_body(rc),
+            HeadFlow::Body => return Ok(true),
+            HeadFlow::NoBody => self.set(State::Closing(nginx::OK)),
+            HeadFlow::Ended(rc) => self.set(State::Closing(rc)),
+            HeadFlow::Redirected(redirect) => self.set(State::Redirecting(redirect)),
         }
+        Ok(false)
     }
 
-    fn end_without_body(&self, rc: Code) -> Result<bool, Error> {
-        self.set(State::Closing(rc));
-        Ok(false)
+    /// Whether the response is over, so that what is written goes nowhere.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.job.state.get(), State::Closing(_) | State::Redirecting(_))
     }
 
     fn warn_of_surplus(&self) {
@@ -208,86 +285,6 @@ impl Slice<'_, '_> {
         self.request().log().write(Level::Warn, text);
     }
 
-    /// `write()`: the head, then the block, sent at once or spooled.
-    pub fn write(&self, block: PyBlock) -> PyResult<()> {
-        if self.job.output.borrow().is_gone() {
-            return Err(PyConnectionResetError::new_err("the client has closed the connection"));
-        }
-        let has_body = self.send_head(None).map_err(|error| match error {
-            Error::Raised(raised) => raised,
-            error => PyValueError::new_err(format!("write(): the application {error}")),
-        })?;
-        // Closing: there is no body to this response, so what is written goes nowhere.
-        if !has_body || matches!(self.job.state.get(), State::Closing(_)) {
-            return Ok(());
-        }
-        let admitted = self.job.meter.borrow_mut().admit(block.as_bytes().len() as u64);
-        if admitted.length > 0 {
-            let block = block.truncated(admitted.length as usize);
-            let r = self.request();
-            if r.is_multiplexed() || !r.is_active() || self.has_spooled() {
-                self.spool(&block)?;
-            } else {
-                self.write_through(block)?;
-            }
-        }
-        if admitted.cut {
-            let declared = self.job.meter.borrow().declared().unwrap_or_default();
-            let text = format!("write() past the Content-Length of {declared} bytes");
-            return Err(PyValueError::new_err(text));
-        }
-        Ok(())
-    }
-
-    /// Sends the block and waits until it is with the kernel. The event loop stands still meanwhile.
-    fn write_through(&self, block: PyBlock) -> PyResult<()> {
-        let r = self.request();
-        let mut flow = self.job.output.borrow_mut().send(vec![block], false);
-        if flow == Flow::Again && self.job.app().warn_of_writing() {
-            r.log().write(
-                Level::Warn,
-                format!(
-                    "wsgi: {} calls write(), which blocks the event loop while a client reads \
-                     slowly; yield the blocks instead (said once)",
-                    name(self.job.app())
-                ),
-            );
-        }
-        // nginx may hold the block for another reason than the socket, an SSI include for example; that is
-        // not waited for here, but by the machine when the application has returned.
-        let mut sent = None;
-        while flow == Flow::Again && r.is_active() && sent.replace(r.sent()) != Some(r.sent()) {
-            let wait = Blocking::new(r);
-            if !self.py.detach(|| wait.wait()) {
-                event::set_timed_out(r);
-                self.job.output.borrow_mut().abandon();
-                self.set(State::Closing(nginx::REQUEST_TIME_OUT));
-                return Err(PyTimeoutError::new_err("the client takes nothing (send_timeout)"));
-            }
-            wait.done(r);
-            flow = self.job.output.borrow_mut().flush();
-        }
-        self.job.release();
-        match flow {
-            Flow::Gone => {
-                Err(PyConnectionResetError::new_err("the client has closed the connection"))
-            }
-            Flow::Taken | Flow::Again => Ok(()),
-        }
-    }
-
-    fn spool(&self, block: &PyBlock) -> PyResult<()> {
-        let (r, path) = (self.request(), self.job.conf().temp_path);
-        let mut spool = self.job.spool.borrow_mut();
-        // SAFETY: the spool is part of the job, which lives in the request's pool; a location with an
-        // application has a path.
-        let spool = spool.get_or_insert_with(|| unsafe { Spool::new(r.as_ptr(), path) });
-        if self.job.output.borrow().is_drained() {
-            spool.rewind();
-        }
-        Ok(spool.append(block.as_bytes())?)
-    }
-
     /// Sends what has been spooled, if there is anything.
     fn send_spool(&self) -> Option<Flow> {
         let mut spool = self.job.spool.borrow_mut();
@@ -296,7 +293,7 @@ impl Slice<'_, '_> {
     }
 
     /// Whether spooled bytes wait to be sent.
-    fn has_spooled(&self) -> bool {
+    pub(super) fn has_spooled(&self) -> bool {
         self.job.spool.borrow().as_ref().is_some_and(|spool| !spool.is_empty())
     }
 

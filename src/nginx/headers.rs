@@ -11,11 +11,23 @@ use nginx_sys::{
     ngx_parse_http_time, ngx_str_t, ngx_table_elt_t,
 };
 
+use super::accel::ResponseRules;
 use super::pool;
 use super::shim::{
-    ngx_wsgi_request_set_disable_not_modified, ngx_wsgi_request_set_header_only,
+    ngx_wsgi_request_set_allow_ranges, ngx_wsgi_request_set_disable_not_modified,
+    ngx_wsgi_request_set_header_only, ngx_wsgi_request_set_single_range,
     ngx_wsgi_set_cache_control,
 };
+
+/// Whether nginx may cut ranges out of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ranges {
+    No,
+    /// One at a time, because the body comes in several buffers.
+    Single,
+    /// Any number.
+    Multiple,
+}
 
 /// Status and headers on their way to nginx.
 pub struct ResponseHead<'a, F> {
@@ -26,6 +38,9 @@ pub struct ResponseHead<'a, F> {
     pub fields: F,
     /// The length of the body, if it is known.
     pub content_length: Option<u64>,
+    pub ranges: Ranges,
+    /// Whether a browser is to ask again at once, by `Refresh: 0`.
+    pub is_stale: bool,
 }
 
 /// Fills `headers_out`. `None` if memory runs out.
@@ -35,7 +50,9 @@ pub struct ResponseHead<'a, F> {
 pub(super) unsafe fn apply<'a>(
     r: *mut ngx_http_request_t,
     head: ResponseHead<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
+    rules: &ResponseRules,
 ) -> Option<()> {
+    let mut needs_refresh = head.is_stale;
     // SAFETY: by the contract of this function; nothing else refers to headers_out meanwhile.
     unsafe {
         let out = &mut (*r).headers_out;
@@ -43,18 +60,55 @@ pub(super) unsafe fn apply<'a>(
         out.content_length_n =
             head.content_length.map_or(-1, |length| i64::try_from(length).unwrap_or(i64::MAX));
         for (name, value) in head.fields {
-            set_field(r, name, value)?;
+            if !rules.hides(name) {
+                set_field(r, name, value)?;
+                needs_refresh &= !name.eq_ignore_ascii_case(b"refresh");
+            }
+        }
+        if needs_refresh {
+            push(r, b"Refresh", b"0")?;
         }
         if head.status_line.len() > 3 {
             (*r).headers_out.status_line = copy(r, head.status_line)?;
         }
         without_body(r, head.status);
+        allow_ranges(r, head.ranges);
         // A precondition of a request that changes something is the application's to check: compared with
         // the new validator it would fail although the change has been made.
         let is_read = matches!((*r).method as u32, NGX_HTTP_GET | NGX_HTTP_HEAD);
         ngx_wsgi_request_set_disable_not_modified(r, usize::from(!is_read));
     }
     Some(())
+}
+
+/// Fills in those headers that are kept although the response is not.
+///
+/// # Safety
+/// As for `apply`.
+pub(super) unsafe fn keep<'a>(
+    r: *mut ngx_http_request_t,
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    is_kept: impl Fn(&[u8]) -> bool,
+) -> Option<()> {
+    for (name, value) in fields.filter(|(name, _)| is_kept(name)) {
+        // SAFETY: by the contract of this function.
+        unsafe { set_field(r, name, value)? };
+    }
+    Some(())
+}
+
+/// Lets the range filter work, unless the application speaks of ranges itself. The filter looks at the
+/// status and at the length.
+unsafe fn allow_ranges(r: *mut ngx_http_request_t, ranges: Ranges) {
+    // SAFETY: called by `apply` with its request.
+    unsafe {
+        let out = &(*r).headers_out;
+        if ranges == Ranges::No || !out.accept_ranges.is_null() || !out.content_range.is_null() {
+            return;
+        }
+        ngx_wsgi_request_set_allow_ranges(r, 1);
+        ngx_wsgi_request_set_single_range(r, usize::from(ranges == Ranges::Single));
+    }
 }
 
 /// With a status line of its own the header filter does not look at the status, so what it does for

@@ -13,6 +13,7 @@ const PIECE: usize = 1600;
 /// Severities, most severe first; their numbers are nginx's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    Emerg = 1,
     Error = 4,
     Warn = 5,
     Notice = 6,

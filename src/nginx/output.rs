@@ -1,20 +1,23 @@
 //! What goes to the client: the head, blocks, a file, the end.
 //!
 //! One per request. Blocks are handed to nginx by reference and parked here until nginx has no more use
-//! for them; only small ones that stand next to each other are copied together.
+//! for them; only small ones that stand next to each other are copied together. With
+//! `wsgi_output_buffering` they are held here until there is a page of them, and nginx may hold them too.
 
 use core::ptr;
 
 use nginx_sys::{
     NGX_HTTP_WRITE_BUFFERED, ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t,
     ngx_chain_update_chains, ngx_file_t, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header,
+    ngx_http_send_header, ngx_pagesize,
 };
 
 use crate::block::Block;
 
+use super::accel::{Redirect, ResponseRules, survives_redirect};
 use super::headers::{self, ResponseHead};
 use super::pool;
+use super::request::Request;
 use super::shim::{
     NGX_WSGI_SSL_BUFFERED, NGX_WSGI_V2_BUFFERED, ngx_wsgi_request_aio, ngx_wsgi_request_header_only,
 };
@@ -43,8 +46,10 @@ pub enum HeadFlow {
     Body,
     /// No body is due: HEAD, 204, 304, a subrequest that wants the head only.
     NoBody,
-    /// A filter answered by itself, or there is nobody to send to; finalize with this code.
+    /// A filter answered by itself, nginx is to, or there is nobody to send to; finalize with this code.
     Ended(Code),
+    /// X-Accel-Redirect: nothing has been sent.
+    Redirected(Redirect),
 }
 
 /// The output of one request.
@@ -53,6 +58,10 @@ pub struct Output<B> {
     free: *mut ngx_chain_t,
     busy: *mut ngx_chain_t,
     parked: Vec<B>,
+    /// What nginx has not been given yet, less than a page.
+    held: Vec<B>,
+    held_length: usize,
+    is_buffering: bool,
     is_head_sent: bool,
     is_finished: bool,
     is_gone: bool,
@@ -64,12 +73,15 @@ impl<B: Block> Output<B> {
     ///
     /// # Safety
     /// `r` must stay alive as long as the output is used, on nginx's thread.
-    pub unsafe fn new(r: *mut ngx_http_request_t) -> Self {
+    pub unsafe fn new(r: *mut ngx_http_request_t, is_buffering: bool) -> Self {
         Self {
             r,
             free: ptr::null_mut(),
             busy: ptr::null_mut(),
             parked: Vec::new(),
+            held: Vec::new(),
+            held_length: 0,
+            is_buffering,
             is_head_sent: false,
             is_finished: false,
             is_gone: false,
@@ -102,37 +114,71 @@ impl<B: Block> Output<B> {
         self.is_gone = true;
     }
 
-    /// Sends the head.
+    /// Sends the head, or does instead what the rules of the location say.
     pub fn send_head<'a>(
         &mut self,
-        head: ResponseHead<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
+        head: ResponseHead<'a, impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone>,
+        rules: &ResponseRules,
     ) -> HeadFlow {
-        self.is_head_sent = true;
-        // SAFETY: the request is live and this is the first and only head.
+        self.try_send_head(head, rules).unwrap_or_else(|| {
+            self.is_gone = true;
+            HeadFlow::Ended(ERROR)
+        })
+    }
+
+    /// `None` if memory runs out.
+    fn try_send_head<'a>(
+        &mut self,
+        head: ResponseHead<'a, impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone>,
+        rules: &ResponseRules,
+    ) -> Option<HeadFlow> {
+        // SAFETY: the request is live, and this is the first and only head.
         unsafe {
-            if headers::apply(self.r, head).is_none() {
-                self.is_gone = true;
-                return HeadFlow::Ended(ERROR);
+            let r = Request::from_ptr(self.r);
+            let accel = rules.accel(head.fields.clone());
+            accel.apply(r)?;
+            self.is_buffering = accel.buffering.unwrap_or(self.is_buffering);
+            if rules.intercepts(r, head.status) {
+                let is_kept = |name: &[u8]| {
+                    head.status == 401 && name.eq_ignore_ascii_case(b"www-authenticate")
+                };
+                headers::keep(self.r, head.fields, is_kept)?;
+                return Some(HeadFlow::Ended(Code::from(head.status as i16)));
             }
+            if let Some(target) = accel.redirect {
+                headers::keep(self.r, head.fields, survives_redirect)?;
+                return Some(HeadFlow::Redirected(Redirect::new(r, target)?));
+            }
+            self.is_head_sent = true;
+            headers::apply(self.r, head, rules)?;
             let rc = ngx_http_send_header(self.r);
-            if rc == ERROR || rc > super::OK {
+            Some(if rc == ERROR || rc > super::OK {
                 self.is_gone = rc == ERROR;
                 HeadFlow::Ended(rc)
             } else if ngx_wsgi_request_header_only(self.r) != 0 {
                 HeadFlow::NoBody
             } else {
                 HeadFlow::Body
-            }
+            })
         }
     }
 
     /// Sends `blocks`, none of them empty. `last`: the body is complete with them.
-    pub fn send(&mut self, blocks: Vec<B>, last: bool) -> Flow {
+    pub fn send(&mut self, mut blocks: Vec<B>, last: bool) -> Flow {
+        if self.is_buffering {
+            self.held_length += blocks.iter().map(|block| block.as_bytes().len()).sum::<usize>();
+            self.held.extend(blocks);
+            // SAFETY: set when nginx starts.
+            if !last && self.held_length < unsafe { ngx_pagesize } {
+                return Flow::Taken;
+            }
+            blocks = self.take_held();
+        }
         if blocks.is_empty() && !last {
             return Flow::Taken;
         }
         let mut chain = ChainBuilder::new(self.r, &mut self.free);
-        let built = chain.blocks(&blocks).and_then(|()| chain.close(last));
+        let built = chain.blocks(&blocks).and_then(|()| chain.close(last, self.is_buffering));
         let chain = chain.first;
         self.parked.extend(blocks);
         self.pass(built, chain, last)
@@ -146,22 +192,32 @@ impl<B: Block> Output<B> {
             built = chain.file(fd, offset, length);
         }
         self.has_file = true;
-        let built = built.and_then(|()| chain.close(last));
+        let built = built.and_then(|()| chain.close(last, self.is_buffering));
         let chain = chain.first;
         self.pass(built, chain, last)
     }
 
+    /// Has nginx send what it holds, the head for example.
+    pub fn send_nothing(&mut self) -> Flow {
+        let mut chain = ChainBuilder::new(self.r, &mut self.free);
+        let built = chain.close(false, false);
+        let chain = chain.first;
+        self.pass(built, chain, false)
+    }
+
     /// Sends what was spooled since the last time.
     pub fn send_spool(&mut self, spool: &mut Spool) -> Flow {
+        let held = self.take_held();
         let mut chain = ChainBuilder::new(self.r, &mut self.free);
-        let mut built = Some(());
+        let mut built = chain.blocks(&held);
+        self.parked.extend(held);
         if let Some((fd, offset, length)) = spool.take_file() {
-            built = chain.file(fd, offset, length);
+            built = built.and_then(|()| chain.file(fd, offset, length));
         }
         if let Some(memory) = spool.take_memory() {
             built = built.and_then(|()| chain.referenced(memory));
         }
-        let built = built.and_then(|()| chain.close(false));
+        let built = built.and_then(|()| chain.close(false, self.is_buffering));
         let chain = chain.first;
         self.pass(built, chain, false)
     }
@@ -182,7 +238,13 @@ impl<B: Block> Output<B> {
     /// All blocks, because the request's pool is being destroyed and with it whatever nginx still held.
     #[must_use]
     pub fn surrender(&mut self) -> Vec<B> {
+        self.parked.append(&mut self.held);
         core::mem::take(&mut self.parked)
+    }
+
+    fn take_held(&mut self) -> Vec<B> {
+        self.held_length = 0;
+        core::mem::take(&mut self.held)
     }
 
     fn pass(&mut self, built: Option<()>, chain: *mut ngx_chain_t, last: bool) -> Flow {
@@ -208,23 +270,43 @@ impl<B: Block> Output<B> {
             self.is_gone = true;
             return Flow::Gone;
         }
-        if self.is_drained() { Flow::Taken } else { Flow::Again }
+        if self.may_go_on() { Flow::Taken } else { Flow::Again }
+    }
+
+    /// Whether more may be sent: everything is with the kernel, or nginx may hold some of it.
+    pub fn may_go_on(&self) -> bool {
+        (self.is_buffering || self.busy.is_null()) && self.is_socket_free()
+    }
+
+    /// Whether nginx has no more use for anything that it was given.
+    pub fn is_drained(&self) -> bool {
+        self.busy.is_null() && self.is_socket_free()
     }
 
     /// Whether everything that a write event could move is with the kernel. That nginx said OK does not
     /// mean it: the connection may hold data, and the output of a request may wait for that of a
     /// subrequest. What a filter keeps until it sees more, the image filter for example, does not count.
-    pub fn is_drained(&self) -> bool {
+    fn is_socket_free(&self) -> bool {
         const SOCKET: u32 = NGX_HTTP_WRITE_BUFFERED | NGX_WSGI_SSL_BUFFERED | NGX_WSGI_V2_BUFFERED;
         // SAFETY: the request is live.
         unsafe {
             let r = &*self.r;
-            self.busy.is_null()
-                && r.postponed.is_null()
+            r.postponed.is_null()
                 && (*r.connection).buffered() & SOCKET == 0
                 && ngx_wsgi_request_aio(self.r) == 0
         }
     }
+}
+
+/// Whether these blocks go to nginx in one buffer.
+pub fn is_one_buffer<B: Block>(blocks: &[B]) -> bool {
+    groups(blocks).nth(1).is_none()
+}
+
+/// Neighbours that are copied together, and large blocks by themselves.
+fn groups<B: Block>(blocks: &[B]) -> impl Iterator<Item = &[B]> {
+    let is_small = |block: &B| block.as_bytes().len() < COPY_BELOW;
+    blocks.chunk_by(move |a, b| is_small(a) && is_small(b))
 }
 
 /// The size of the regular file behind `fd`, `None` if it is something else.
@@ -259,8 +341,7 @@ impl<'o> ChainBuilder<'o> {
 
     /// Adds the blocks, small neighbours together.
     fn blocks<B: Block>(&mut self, blocks: &[B]) -> Option<()> {
-        let is_small = |block: &B| block.as_bytes().len() < COPY_BELOW;
-        for group in blocks.chunk_by(|a, b| is_small(a) && is_small(b)) {
+        for group in groups(blocks) {
             match group {
                 [block] => self.referenced(block.as_bytes())?,
                 blocks => self.copied(blocks)?,
@@ -309,20 +390,22 @@ impl<'o> ChainBuilder<'o> {
         Some(())
     }
 
-    /// Marks the end of what is sent now. PEP 3333 forbids to delay a block, so nginx is told to flush. The
-    /// end of the whole response needs no telling; that of a subrequest does, or nginx would hold a small
-    /// block until more follows, which we would wait for.
-    fn close(&mut self, last: bool) -> Option<()> {
+    /// Marks the end of what is sent now. PEP 3333 forbids to delay a block, so nginx is told to flush,
+    /// unless it may hold blocks. The end of the whole response needs no telling; that of a subrequest
+    /// does, or nginx would hold a small block until more follows, which we would wait for.
+    fn close(&mut self, last: bool, may_hold: bool) -> Option<()> {
         // SAFETY: links and buffers of the chain are valid.
         unsafe {
-            let buf = match self.last.as_ref() {
-                Some(link) => &mut *link.buf,
-                None => self.push()?,
+            let (buf, is_bare) = match self.last.as_ref() {
+                Some(link) => (&mut *link.buf, false),
+                None => (self.push()?, true),
             };
             let is_main = (*self.r).main == self.r;
             buf.set_last_in_chain(last.into());
             buf.set_last_buf((last && is_main).into());
-            buf.set_flush((!last || !is_main).into());
+            // A buffer with nothing in it needs a flag.
+            let flush = if last { !is_main } else { is_bare || !may_hold };
+            buf.set_flush(flush.into());
         }
         Some(())
     }

@@ -1,11 +1,12 @@
-//! The process: which kind it is, and what a worker has to change before Python starts in it.
+//! The process: which kind it is, and what it has to change before Python starts in it.
 
 use core::ffi::CStr;
 use std::ffi::CString;
 
 use nginx_sys::{
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_argc, ngx_argv, ngx_core_conf_t, ngx_core_module,
-    ngx_cycle_t, ngx_process, ngx_test_config,
+    NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_argc, ngx_argv,
+    ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_exiting, ngx_process, ngx_quit,
+    ngx_set_environment, ngx_terminate, ngx_test_config,
 };
 
 /// The nginx this module was built for, "nginx/1.22.1" for example.
@@ -16,6 +17,75 @@ pub fn is_serving() -> bool {
     // SAFETY: set by nginx before any hook of a module runs, and only read here.
     let process = unsafe { ngx_process };
     process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize
+}
+
+/// Whether there is a master process, which replaces a worker that ends.
+pub fn has_master() -> bool {
+    // SAFETY: as above.
+    unsafe { ngx_process != NGX_PROCESS_SINGLE as usize }
+}
+
+/// Whether this process only sends a signal: `nginx -s`.
+pub fn is_signaller() -> bool {
+    // SAFETY: as above.
+    unsafe { ngx_process == NGX_PROCESS_SIGNALLER as usize }
+}
+
+/// Gives a child of the master what a worker has: user and groups, environment, folder, and signals, which
+/// end it as they end any program.
+///
+/// # Errors
+/// What the system refused.
+pub fn become_worker(cycle: &ngx_cycle_t) -> Result<(), String> {
+    let failed = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
+    // SAFETY: called in a process of one thread. The core module's configuration is complete, its strings
+    // end in NUL; nginx's function makes the environment from it.
+    unsafe {
+        for signal in 1..32 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        let mut none = core::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, core::ptr::null_mut());
+
+        let conf = &*(*cycle.conf_ctx.add(ngx_core_module.index)).cast::<ngx_core_conf_t>();
+        // A single process keeps the user that has started it.
+        if libc::geteuid() == 0 && conf.master != 0 {
+            if libc::setgid(conf.group) == -1 {
+                return failed("setgid()");
+            }
+            if libc::initgroups(conf.username, conf.group) == -1 {
+                return failed("initgroups()");
+            }
+            if libc::setuid(conf.user) == -1 {
+                return failed("setuid()");
+            }
+        }
+        // A master that is killed takes it along.
+        #[cfg(target_os = "linux")]
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        let folder = &conf.working_directory;
+        if folder.len > 0 && libc::chdir(folder.data.cast()) == -1 {
+            return failed("chdir()");
+        }
+        if ngx_set_environment(core::ptr::from_ref(cycle).cast_mut(), core::ptr::null_mut())
+            .is_null()
+        {
+            return failed("the environment");
+        }
+    }
+    Ok(())
+}
+
+/// Has this worker end when its requests have ended, as after SIGQUIT. False if it was ending already.
+pub fn quit_gracefully() -> bool {
+    // SAFETY: flags that nginx's own signal handler sets, and that its loop looks at after each turn.
+    unsafe {
+        let is_ending = ngx_quit != 0 || ngx_exiting != 0 || ngx_terminate != 0;
+        ngx_quit = 1;
+        !is_ending
+    }
 }
 
 /// Whether nginx starts, as opposed to a reload or `nginx -t`.

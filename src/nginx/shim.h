@@ -85,11 +85,14 @@ ngx_int_t ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h);
  */
 #define NGX_WSGI_REQUEST_BITS(_)                                                                   \
     _(aio)                                                                                         \
+    _(allow_ranges)                                                                                \
     _(buffered)                                                                                    \
     _(disable_not_modified)                                                                        \
     _(header_only)                                                                                 \
     _(http_state)                                                                                  \
-    _(keepalive)
+    _(keepalive)                                                                                   \
+    _(limit_rate_set)                                                                              \
+    _(single_range)
 
 #define NGX_WSGI_REQUEST_BIT(field)                                                                \
     ngx_uint_t ngx_wsgi_request_##field(const ngx_http_request_t *r);                              \

@@ -1,8 +1,9 @@
-//! Bytes that wait for their turn: in memory up to a page, then in a temporary file.
+//! Bytes that wait for their turn: in memory up to `wsgi_write_buffer_size`, then in a temporary file.
 //!
-//! What an application writes with `write()` over HTTP/2 and HTTP/3, whose socket must not be waited for,
-//! and in a subrequest whose turn has not come. One per request at most; its file has no name, is used
-//! again once nginx has sent what was in it, and is closed with the request's pool.
+//! What an application writes with `write()`: with `wsgi_write_buffering`, over HTTP/2 and HTTP/3, whose
+//! socket must not be waited for, and in a subrequest whose turn has not come. One per request at most;
+//! its file has no name, is used again once nginx has sent what was in it, and is closed with the
+//! request's pool.
 
 use std::fs::File;
 use std::io;
@@ -12,13 +13,18 @@ use std::os::unix::fs::FileExt;
 
 use nginx_sys::{ngx_create_temp_file, ngx_file_t, ngx_http_request_t, ngx_pagesize, ngx_path_t};
 
+use super::log::Level;
+use super::request::Request;
+
 use super::pool;
 
 /// The spooled bytes of one request.
 pub struct Spool {
     r: *mut ngx_http_request_t,
     path: *mut ngx_path_t,
-    fd: Option<i32>,
+    /// How many bytes may stay in memory.
+    limit: usize,
+    file: Option<*mut ngx_file_t>,
     /// How much of the file is used, and how much of that nginx has been given.
     written: u64,
     given: u64,
@@ -34,13 +40,26 @@ impl Spool {
     /// # Safety
     /// `r` must be alive as long as the spool, and `path` a path of its configuration. What `take_file` and
     /// `take_memory` return must not be used after `rewind` or the drop.
-    pub unsafe fn new(r: *mut ngx_http_request_t, path: *mut ngx_path_t) -> Self {
-        Self { r, path, fd: None, written: 0, given: 0, memory: Vec::new(), lent: Vec::new() }
+    pub unsafe fn new(
+        r: *mut ngx_http_request_t,
+        path: *mut ngx_path_t,
+        limit: Option<usize>,
+    ) -> Self {
+        // SAFETY: set when nginx starts.
+        let limit = limit.unwrap_or(unsafe { ngx_pagesize });
+        let (memory, lent) = (Vec::new(), Vec::new());
+        Self { r, path, limit, file: None, written: 0, given: 0, memory, lent }
     }
 
     /// Whether there is nothing to be given to nginx.
     pub fn is_empty(&self) -> bool {
         self.memory.is_empty() && self.written == self.given
+    }
+
+    /// Drops what nginx has not been given.
+    pub fn discard(&mut self) {
+        self.memory.clear();
+        self.written = self.given;
     }
 
     /// Everything that nginx was given has been sent: file and memory can be used again.
@@ -56,7 +75,8 @@ impl Spool {
     pub(super) fn take_file(&mut self) -> Option<(i32, u64, u64)> {
         let (offset, length) = (self.given, self.written - self.given);
         self.given = self.written;
-        self.fd.filter(|_| length > 0).map(|fd| (fd, offset, length))
+        // SAFETY: the file is in the request's pool.
+        self.file.filter(|_| length > 0).map(|file| (unsafe { (*file).fd }, offset, length))
     }
 
     /// What is new in memory; it comes after the file.
@@ -68,30 +88,44 @@ impl Spool {
         self.lent.last().map(Vec::as_slice)
     }
 
-    /// Adds bytes.
+    /// Adds bytes. What fails is logged.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // SAFETY: set when nginx starts.
-        let limit = unsafe { ngx_pagesize };
-        if self.memory.len() + bytes.len() <= limit {
+        if self.memory.len() + bytes.len() <= self.limit {
             self.memory.extend_from_slice(bytes);
             return Ok(());
         }
-        let fd = match self.fd {
-            Some(fd) => fd,
-            None => self.create()?,
-        };
-        self.fd = Some(fd);
-        // SAFETY: the descriptor is open until the request's pool is destroyed; ManuallyDrop keeps it so.
-        let file = unsafe { ManuallyDrop::new(File::from_raw_fd(fd)) };
-        for part in [&self.memory, bytes] {
-            file.write_all_at(part, self.written)?;
-            self.written += part.len() as u64;
+        if self.file.is_none() {
+            self.file = Some(self.create()?);
         }
+        let memory = core::mem::take(&mut self.memory);
+        let written = self.write(&memory).and_then(|()| self.write(bytes));
+        self.memory = memory;
         self.memory.clear();
+        written.inspect_err(|error| {
+            let (code, text) = (error.raw_os_error().unwrap_or_default(), os_error_text(error));
+            let name = self.file_name().unwrap_or_default();
+            // SAFETY: the request is live by the contract of `new`.
+            let log = unsafe { Request::from_ptr(self.r) }.log();
+            log.write(Level::Error, format!("wsgi: pwrite() \"{name}\" failed ({code}: {text})"));
+        })
+    }
+
+    /// The path that the temporary file had when it was made.
+    pub fn file_name(&self) -> Option<String> {
+        // SAFETY: the file is in the request's pool, and so is its name.
+        self.file.map(|file| unsafe { (*file).name.to_string() })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(file) = self.file else { return Ok(()) };
+        // SAFETY: the descriptor is open until the request's pool is destroyed; ManuallyDrop keeps it so.
+        let file = unsafe { ManuallyDrop::new(File::from_raw_fd((*file).fd)) };
+        file.write_all_at(bytes, self.written)?;
+        self.written += bytes.len() as u64;
         Ok(())
     }
 
-    fn create(&self) -> io::Result<i32> {
+    fn create(&self) -> io::Result<*mut ngx_file_t> {
         // SAFETY: request, pool and path are valid by the contract of `new`; nginx logs what fails, and
         // closes the file with the pool (`clean`).
         unsafe {
@@ -107,7 +141,13 @@ impl Spool {
             if rc != super::OK {
                 return Err(io::Error::last_os_error());
             }
-            Ok((*file).fd)
+            Ok(file)
         }
     }
+}
+
+/// The system's words for an error, without Rust's addition.
+pub fn os_error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -7,18 +7,22 @@ use pyo3::Python;
 
 use super::Interpreter;
 
-/// A value with Python references inside, which may be dropped anywhere on nginx's thread.
-pub struct Owned<T>(Option<T>);
+/// A value with references to objects of one interpreter inside, which may be dropped anywhere on nginx's
+/// thread.
+pub struct Owned<T> {
+    interpreter: &'static Interpreter,
+    value: Option<T>,
+}
 
 impl<T> Owned<T> {
-    /// Takes the value over.
-    pub fn new(value: T) -> Self {
-        Self(Some(value))
+    /// Takes the value over. Its objects are those of `interpreter`.
+    pub fn new(interpreter: &'static Interpreter, value: T) -> Self {
+        Self { interpreter, value: Some(value) }
     }
 
     /// The value; proof of being attached is asked for, because nearly everything done with it needs it.
     pub fn get(&self, _py: Python<'_>) -> &T {
-        match &self.0 {
+        match &self.value {
             Some(value) => value,
             None => unreachable!("an Owned is empty only inside its own drop"),
         }
@@ -27,11 +31,12 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        let value = self.0.take();
-        match Interpreter::main() {
-            Some(interpreter) => interpreter.enter(|_py| drop(value)),
-            // The interpreter has ended: its objects are gone with the process.
-            None => core::mem::forget(value),
+        let value = self.value.take();
+        if self.interpreter.is_running() {
+            self.interpreter.enter(|_py| drop(value));
+        } else {
+            // Its objects are gone with the process.
+            core::mem::forget(value);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Made once per interpreter by `runtime::start`, kept in the interpreter's state.
 
 use core::ffi::CStr;
+use std::path::PathBuf;
 
 use pyo3::Borrowed;
 use pyo3::prelude::*;
@@ -29,6 +30,46 @@ const LOADER: &CStr = source!("loader.py");
 const STREAMS: &CStr = source!("streams.py");
 const PROCESS: &CStr = source!("process.py");
 const FILES: &CStr = source!("files.py");
+const SUBINTERPRETER: &CStr = source!("subinterpreter.py");
+
+/// An application, or a middleware, to be imported.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The path of a script, or else
+    pub script: Option<&'a str>,
+    /// the dotted name of a module.
+    pub module: Option<&'a str>,
+    /// Dotted path of the callable in it.
+    pub attribute: &'a str,
+    /// Whether the callable makes what is wanted.
+    pub is_factory: bool,
+    /// To be put before `sys.path`.
+    pub directories: &'a [String],
+    /// Whether the file may have changed, and is to be read again then.
+    pub renew: bool,
+}
+
+/// What has been imported.
+pub struct Loaded<'py> {
+    pub callable: Bound<'py, PyAny>,
+    /// The file it came from, if there is one.
+    pub file: Option<PathBuf>,
+    /// How the file looked before it was read.
+    pub stamp: Option<Stamp>,
+}
+
+/// What changes when a file is edited: modification time in nanoseconds, size in bytes, inode.
+pub type Stamp = (i64, u64, u64);
+
+/// An exception in words.
+pub struct Description {
+    /// One line.
+    pub summary: String,
+    /// The lines of the traceback.
+    pub traceback: Vec<String>,
+    /// Whether an extension module refused to be imported into a sub-interpreter.
+    pub is_refusal: bool,
+}
 
 /// The functions of the package that Rust calls.
 pub struct Package {
@@ -39,9 +80,15 @@ pub struct Package {
 
 impl Package {
     /// Imports the package into the current interpreter and lets it change what must be different in a
-    /// worker: the standard streams and `signal.signal`.
-    pub fn install(py: Python<'_>, log: LineLogger) -> PyResult<Self> {
+    /// worker: the standard streams, `signal.signal`, and more in a sub-interpreter.
+    pub fn install(py: Python<'_>, log: LineLogger, is_main: bool) -> PyResult<Self> {
         let package = PyModule::from_code(py, INIT, c"<ngx_wsgi>", c"ngx_wsgi")?;
+        let subinterpreter = PyModule::from_code(
+            py,
+            SUBINTERPRETER,
+            c"<ngx_wsgi/subinterpreter>",
+            c"ngx_wsgi.subinterpreter",
+        )?;
         let loader = PyModule::from_code(py, LOADER, c"<ngx_wsgi/loader>", c"ngx_wsgi.loader")?;
         let streams = PyModule::from_code(py, STREAMS, c"<ngx_wsgi/streams>", c"ngx_wsgi.streams")?;
         let process = PyModule::from_code(py, PROCESS, c"<ngx_wsgi/process>", c"ngx_wsgi.process")?;
@@ -51,6 +98,9 @@ impl Package {
         let native = HeapType::<Native>::new(py)?.instance(py, Native { log })?;
         streams.call_method1("install", (native.method::<Log>()?,))?;
         process.call_method0("refuse_signal_handlers")?;
+        if !is_main {
+            subinterpreter.call_method0("prepare")?;
+        }
         #[cfg(debug_assertions)]
         package.setattr("_panic", native.method::<panic::Panic>()?)?;
 
@@ -62,35 +112,35 @@ impl Package {
     }
 
     /// Imports an application; see `load` in loader.py.
-    pub fn load<'py>(
-        &self,
-        py: Python<'py>,
-        script: Option<&str>,
-        module: Option<&str>,
-        attribute: &str,
-        is_factory: bool,
-        directories: &[String],
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let directories = PyList::new(py, directories)?;
-        self.load.bind(py).call1((script, module, attribute, is_factory, directories))
+    pub fn load<'py>(&self, py: Python<'py>, wanted: &Wanted<'_>) -> PyResult<Loaded<'py>> {
+        let directories = PyList::new(py, wanted.directories)?;
+        let Wanted { script, module, attribute, is_factory, renew, .. } = *wanted;
+        let arguments = (script, module, attribute, is_factory, directories, renew);
+        let (callable, file, stamp) = self.load.bind(py).call1(arguments)?.extract()?;
+        Ok(Loaded { callable, file, stamp })
     }
 
-    /// One line that sums `error` up, and the lines of its traceback. Never fails: an exception that
-    /// cannot be printed is described by its type.
-    pub fn describe(&self, py: Python<'_>, error: &PyErr) -> (String, Vec<String>) {
-        let described =
-            self.describe.bind(py).call1((error.clone_ref(py).into_value(py),)).and_then(
-                |described| {
-                    let (summary, lines) =
-                        described.extract::<(Bound<'_, PyString>, Vec<Bound<'_, PyString>>)>()?;
-                    let text = |s: &Bound<'_, PyString>| s.to_string_lossy().into_owned();
-                    Ok((text(&summary), lines.iter().map(text).collect()))
-                },
-            );
-        described.unwrap_or_else(|_| {
-            let name = error.get_type(py).qualname().map(|name| name.to_string());
-            (name.unwrap_or_else(|_| "an exception".to_owned()), Vec::new())
-        })
+    /// Puts an exception into words. Never fails: one that cannot be printed is described by its type.
+    pub fn describe(&self, py: Python<'_>, error: &PyErr) -> Description {
+        type Described<'py> = (Bound<'py, PyString>, Vec<Bound<'py, PyString>>, bool);
+        let text = |s: &Bound<'_, PyString>| s.to_string_lossy().into_owned();
+        let described = self
+            .describe
+            .bind(py)
+            .call1((error.clone_ref(py).into_value(py),))
+            .and_then(|described| described.extract::<Described<'_>>());
+        match described {
+            Ok((summary, traceback, is_refusal)) => Description {
+                summary: text(&summary),
+                traceback: traceback.iter().map(text).collect(),
+                is_refusal,
+            },
+            Err(_) => {
+                let name = error.get_type(py).qualname().map(|name| name.to_string());
+                let summary = name.unwrap_or_else(|_| "an exception".to_owned());
+                Description { summary, traceback: Vec::new(), is_refusal: false }
+            }
+        }
     }
 
     /// Runs the functions registered with `atexit`.

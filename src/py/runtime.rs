@@ -85,11 +85,9 @@ pub fn start(settings: &Settings, log: LineLogger) -> Result<&'static Interprete
         return Ok(interpreter);
     }
     initialize(settings)?;
-    let interpreter = Interpreter::started();
     // SAFETY: this thread was attached by the initialisation; from here on it attaches when it needs.
     unsafe { ffi::PyEval_SaveThread() };
-    interpreter.enter(|py| interpreter.set_up(py, log)).map_err(|error| error.to_string())?;
-    Ok(interpreter)
+    Interpreter::started(log).map_err(|error| error.to_string())
 }
 
 fn initialize(settings: &Settings) -> Result<(), String> {
@@ -178,7 +176,9 @@ fn check(status: ffi::PyStatus) -> Result<(), String> {
 /// CPython is not finalised, because threads of applications may still run. They are stopped where they
 /// next need the interpreter: this thread keeps it while the process exits.
 pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: fn()) {
-    let Some(interpreter) = Interpreter::main() else { return };
+    if Interpreter::main().is_none() {
+        return;
+    }
     let (done, wait) = mpsc::channel::<()>();
     // Without this guard a function that blocks would keep the worker for ever.
     let guard = thread::spawn(move || {
@@ -189,14 +189,14 @@ pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: fn()) {
         }
     });
     last_work();
-    interpreter.enter(|py| {
-        if let Some(package) = interpreter.package()
-            && let Err(error) = package.run_exit_functions(py)
-        {
-            error.write_unraisable(py, None);
-        }
-    });
-    interpreter.end();
+    for interpreter in Interpreter::all() {
+        interpreter.enter(|py| {
+            if let Err(error) = interpreter.package().run_exit_functions(py) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
+    Interpreter::end_all();
     drop(done);
     let _ = guard.join();
 }

@@ -1,26 +1,41 @@
 //! An application: its target, and the callable once it has been imported.
 //!
-//! Made at configuration time and owned by the configuration; imported by each worker when it starts. An
-//! import that failed is tried again when a request comes, at most once a second, or at once when the
-//! script has changed.
+//! Made at configuration time and owned by the configuration; imported by each worker when it starts, into
+//! the interpreter that it belongs to, and wrapped in its middleware. An import that failed is tried again
+//! when a request comes, at most once a second, or at once when the file has changed.
 
 use core::cell::{Cell, RefCell};
 use std::fs;
-use std::time::{Duration, Instant, SystemTime};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use crate::error::Error;
-use crate::py::{Owned, Package};
+use crate::error::{Error, a};
+use crate::py::{Interpreter, Owned, Stamp, Wanted};
 
 use super::target::Target;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// What makes an application another one: locations that agree on all of it share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppKey {
+    pub target: Target,
+    /// The sub-interpreter it runs in; `None` for the main interpreter.
+    pub interpreter: Option<String>,
+    /// The first one gets the request first.
+    pub middleware: Vec<Target>,
+}
+
 /// An application of the configuration.
 pub struct App {
-    target: Target,
+    key: AppKey,
     directories: RefCell<Vec<String>>,
+    /// Whether some location looks at every request whether the file has changed.
+    is_watched: Cell<bool>,
     loaded: RefCell<Loaded>,
     warned: Cell<Warned>,
 }
@@ -34,31 +49,53 @@ struct Warned {
 
 enum Loaded {
     NotYet,
-    Ready(Owned<Py<PyAny>>),
-    Failed { at: Instant, stamp: Option<Stamp>, reason: String },
+    Ready { callable: Owned<Py<PyAny>>, source: Source },
+    Failed { at: Instant, source: Source, reason: String, is_final: bool },
 }
 
-/// What changes when a file is edited.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
+/// The file that the code comes from, and how it looked before it was read.
+#[derive(Clone, Default)]
+struct Source {
+    file: Option<PathBuf>,
+    stamp: Option<Stamp>,
+}
+
+impl Source {
+    fn of(file: Option<&Path>) -> Self {
+        Self { file: file.map(Path::to_owned), stamp: file.and_then(stamp) }
+    }
+
+    /// A file that is not there for the moment, as some editors have it, has not changed.
+    fn has_changed(&self) -> bool {
+        self.file.as_deref().and_then(stamp).is_some_and(|now| self.stamp != Some(now))
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let data = fs::metadata(file).ok()?;
+    Some((data.mtime() * 1_000_000_000 + data.mtime_nsec(), data.len(), data.ino()))
 }
 
 impl App {
     /// An application that has not been imported.
-    pub fn new(target: Target) -> Self {
+    pub fn new(key: AppKey) -> Self {
         Self {
-            target,
+            key,
             directories: RefCell::default(),
+            is_watched: Cell::new(false),
             loaded: RefCell::new(Loaded::NotYet),
             warned: Cell::default(),
         }
     }
 
+    /// What it consists of.
+    pub fn key(&self) -> &AppKey {
+        &self.key
+    }
+
     /// The target, which names the application in the log.
     pub fn target(&self) -> &Target {
-        &self.target
+        &self.key.target
     }
 
     /// Adds folders to be put before `sys.path`.
@@ -71,50 +108,106 @@ impl App {
         }
     }
 
-    /// The callable. Imports the application if that has not succeeded yet and it is time to try.
+    /// Notes that a location looks whether the file has changed.
+    pub fn watch(&self) {
+        self.is_watched.set(true);
+    }
+
+    /// Whether the file has changed since it was imported.
+    pub fn has_changed(&self) -> bool {
+        matches!(&*self.loaded.borrow(), Loaded::Ready { source, .. } if source.has_changed())
+    }
+
+    /// The file that the code comes from, once that is known.
+    pub fn file(&self) -> Option<PathBuf> {
+        match &*self.loaded.borrow() {
+            Loaded::Ready { source, .. } | Loaded::Failed { source, .. } => source.file.clone(),
+            Loaded::NotYet => self.target().script().map(PathBuf::from),
+        }
+    }
+
+    /// The callable. Imports the application if that has not succeeded yet and it is time to try. `renew`:
+    /// imports it again if its file has changed.
     ///
     /// # Errors
-    /// `Error::Import` if the import was tried and failed, `Error::NotLoaded` if it failed before and is
-    /// not tried now.
+    /// `Error::Import` or `Error::Middleware` if an import was tried and failed, `Error::NotLoaded` if it
+    /// failed before and is not tried now.
     pub fn callable<'py>(
         &self,
         py: Python<'py>,
-        package: &Package,
+        interpreter: &'static Interpreter,
+        renew: bool,
     ) -> Result<Bound<'py, PyAny>, Error> {
-        if let Loaded::Ready(callable) = &*self.loaded.borrow() {
-            return Ok(callable.get(py).bind(py).clone());
+        match &*self.loaded.borrow() {
+            Loaded::Ready { callable, source } if !(renew && source.has_changed()) => {
+                return Ok(callable.get(py).bind(py).clone());
+            }
+            Loaded::Failed { at, source, reason, is_final }
+                if (*is_final || at.elapsed() < RETRY_AFTER) && !source.has_changed() =>
+            {
+                return Err(Error::NotLoaded(reason.clone()));
+            }
+            _ => {}
         }
-        if let Loaded::Failed { at, stamp, reason } = &*self.loaded.borrow()
-            && at.elapsed() < RETRY_AFTER
-            && *stamp == self.stamp()
-        {
-            return Err(Error::NotLoaded(reason.clone()));
-        }
-        self.load(py, package)
-    }
-
-    fn load<'py>(&self, py: Python<'py>, package: &Package) -> Result<Bound<'py, PyAny>, Error> {
-        // Taken before the import: a change during the import is to be noticed.
-        let stamp = self.stamp();
-        let Target { callable, is_factory, .. } = &self.target;
-        let directories = self.directories.borrow().clone();
-        let (script, module) = (self.target.script(), self.target.module());
-        match package.load(py, script, module, callable, *is_factory, &directories) {
+        let mut source = Source::of(self.file().as_deref());
+        match self.load(py, interpreter, &mut source) {
             Ok(callable) => {
-                self.loaded.replace(Loaded::Ready(Owned::new(callable.clone().unbind())));
+                let owned = Owned::new(interpreter, callable.clone().unbind());
+                let before = self.loaded.replace(Loaded::Ready { callable: owned, source });
+                // Its destructors may come back here.
+                drop(before);
                 Ok(callable)
             }
-            Err(error) => {
-                let (reason, _) = package.describe(py, &error);
-                self.loaded.replace(Loaded::Failed { at: Instant::now(), stamp, reason });
-                Err(Error::Import(error))
-            }
+            Err(error) => Err(self.note_failure(py, interpreter, source, error)),
         }
     }
 
-    fn stamp(&self) -> Option<Stamp> {
-        let metadata = fs::metadata(self.target.script()?).ok()?;
-        Some(Stamp { modified: metadata.modified().ok(), length: metadata.len() })
+    /// Notes that an import has failed. The same failure again is no news.
+    fn note_failure(
+        &self,
+        py: Python<'_>,
+        interpreter: &Interpreter,
+        source: Source,
+        error: Error,
+    ) -> Error {
+        let (Error::Import(raised) | Error::Middleware(_, raised)) = &error else { return error };
+        let described = interpreter.package().describe(py, raised);
+        let (at, reason) = (Instant::now(), described.summary);
+        let is_known = matches!(&*self.loaded.borrow(), Loaded::Failed { source: last, reason: known, .. }
+            if last.stamp == source.stamp && *known == reason);
+        let is_final = described.is_refusal;
+        let before =
+            self.loaded.replace(Loaded::Failed { at, source, reason: reason.clone(), is_final });
+        drop(before);
+        if is_known { Error::NotLoaded(reason) } else { error }
+    }
+
+    /// Imports the application and wraps it, the last middleware first.
+    fn load<'py>(
+        &self,
+        py: Python<'py>,
+        interpreter: &Interpreter,
+        source: &mut Source,
+    ) -> Result<Bound<'py, PyAny>, Error> {
+        let directories = self.directories.borrow().clone();
+        let package = interpreter.package();
+        let wanted = wanted(self.target(), &directories, self.is_watched.get());
+        let loaded = package.load(py, &wanted).map_err(Error::Import)?;
+        *source = Source { file: loaded.file, stamp: loaded.stamp };
+        let mut callable = loaded.callable;
+        for middleware in self.key.middleware.iter().rev() {
+            let failed = |error| Error::Middleware(middleware.to_string(), error);
+            let wanted = self::wanted(middleware, &directories, false);
+            let wrap = package.load(py, &wanted).map_err(failed)?.callable;
+            callable = wrap.call1((callable,)).map_err(failed)?;
+            if !callable.is_callable() {
+                let kind = callable.get_type().qualname().map_err(failed)?.to_string();
+                let (name, source) = (&middleware.callable, &middleware.source);
+                let text = format!("\"{name}\" in {source} returned {}, not a callable", a(&kind));
+                return Err(failed(PyTypeError::new_err(text)));
+            }
+        }
+        Ok(callable)
     }
 
     /// True the first time: whether to warn that the application blocks the event loop.
@@ -129,5 +222,16 @@ impl App {
         let warned = self.warned.get();
         self.warned.set(Warned { writing: true, ..warned });
         !warned.writing
+    }
+}
+
+fn wanted<'a>(target: &'a Target, directories: &'a [String], renew: bool) -> Wanted<'a> {
+    Wanted {
+        script: target.script(),
+        module: target.module(),
+        attribute: &target.callable,
+        is_factory: target.is_factory,
+        directories,
+        renew,
     }
 }

@@ -66,6 +66,11 @@ impl AppIter {
         Ok(Self { object: object.unbind(), rest: Rest::Iterator(iterator) })
     }
 
+    /// Whether the whole body is there and has not been taken.
+    pub fn is_sequence(&self) -> bool {
+        matches!(self.rest, Rest::Sequence)
+    }
+
     /// Asks for the next block. Must not be called again once it returned `All`, `Done` or an error.
     pub fn step(&mut self, py: Python<'_>) -> Result<Step, Error> {
         match &self.rest {

@@ -28,10 +28,13 @@ pub struct Constants<'a> {
     pub multiprocess: bool,
     /// Whether the authorisation headers are passed.
     pub pass_authorization: bool,
+    /// The entries that the configuration adds: their names, and their values where these are constant.
+    pub vars: &'a [(&'a [u8], Option<&'a [u8]>)],
 }
 
-/// What differs from request to request. `headers` gives names in lower case.
-pub struct Parts<'a, H> {
+/// What differs from request to request. `headers` gives names in lower case; `vars` gives the values of
+/// the configuration's entries, in their order, `None` for one that is to be left out.
+pub struct Parts<'a, H, V> {
     pub method: &'a [u8],
     pub script_name: &'a [u8],
     pub path_info: &'a [u8],
@@ -54,15 +57,31 @@ pub struct Parts<'a, H> {
     /// Protocol and cipher of a TLS connection.
     pub tls: Option<(&'a [u8], &'a [u8])>,
     pub headers: H,
+    pub vars: V,
 }
+
+/// Names, in lower case, and values of headers.
+pub trait Headers<'a>: Iterator<Item = (&'a [u8], &'a [u8])> {}
+impl<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>> Headers<'a> for I {}
+
+/// Values of the configuration's entries.
+pub trait Vars<'a>: Iterator<Item = Option<&'a [u8]>> {}
+impl<'a, I: Iterator<Item = Option<&'a [u8]>>> Vars<'a> for I {}
 
 /// The template of one location, and the strings it used last for values that seldom change.
 pub struct Environ {
     template: Py<PyDict>,
     pass_authorization: bool,
+    vars: Vec<Var>,
     script_name: Memo,
     server_addr: Memo,
     server_port: Memo,
+}
+
+/// An entry that the configuration adds.
+struct Var {
+    key: Py<PyString>,
+    constant: Option<Py<PyString>>,
 }
 
 impl Environ {
@@ -98,9 +117,14 @@ impl Environ {
         dict.set_item(&keys.wsgi_multiprocess, constants.multiprocess)?;
         dict.set_item(&keys.wsgi_run_once, false)?;
         dict.set_item(&keys.wsgi_file_wrapper, gateway.files().wrapper())?;
+        let text = |text: &[u8]| latin1(py, text).map(Bound::unbind);
+        let var = |(name, value): &(&[u8], Option<&[u8]>)| {
+            Ok(Var { key: text(name)?, constant: value.map(text).transpose()? })
+        };
         Ok(Self {
             template: dict.unbind(),
             pass_authorization: constants.pass_authorization,
+            vars: constants.vars.iter().map(var).collect::<PyResult<_>>()?,
             script_name: Memo::default(),
             server_addr: Memo::default(),
             server_port: Memo::default(),
@@ -112,7 +136,7 @@ impl Environ {
         &self,
         py: Python<'py>,
         gateway: &Gateway<H>,
-        parts: Parts<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
+        parts: Parts<'a, impl Headers<'a>, impl Vars<'a>>,
         input: Option<&Bound<'py, PyAny>>,
         errors: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
@@ -127,14 +151,18 @@ impl Environ {
         for (name, value) in parts.headers {
             self.set_header(keys, &dict, name, value)?;
         }
+        // After the headers, so that the configuration has the last word.
+        for (var, value) in self.vars.iter().zip(parts.vars) {
+            var.set(&dict, value)?;
+        }
         Ok(dict)
     }
 
-    fn set_request<H>(
+    fn set_request<H, V>(
         &self,
         keys: &Keys,
         dict: &Bound<'_, PyDict>,
-        parts: &Parts<'_, H>,
+        parts: &Parts<'_, H, V>,
     ) -> PyResult<()> {
         let py = dict.py();
         if parts.method != b"GET" {
@@ -167,11 +195,11 @@ impl Environ {
         Ok(())
     }
 
-    fn set_connection<H>(
+    fn set_connection<H, V>(
         &self,
         keys: &Keys,
         dict: &Bound<'_, PyDict>,
-        parts: &Parts<'_, H>,
+        parts: &Parts<'_, H, V>,
     ) -> PyResult<()> {
         let py = dict.py();
         self.server_addr.set(dict, &keys.server_addr, parts.server_addr)?;
@@ -218,6 +246,17 @@ impl Environ {
         match set_default(dict, &key, &value)? {
             None => Ok(()),
             Some(first) => join(dict, name, &key, &first, &value),
+        }
+    }
+}
+
+impl Var {
+    fn set(&self, dict: &Bound<'_, PyDict>, value: Option<&[u8]>) -> PyResult<()> {
+        match (value, &self.constant) {
+            (Some(_), Some(constant)) => dict.set_item(&self.key, constant),
+            (Some(value), None) => dict.set_item(&self.key, latin1(dict.py(), value)?),
+            (None, _) if dict.contains(&self.key)? => dict.del_item(&self.key),
+            (None, _) => Ok(()),
         }
     }
 }

@@ -6,14 +6,14 @@
 use core::cell::RefCell;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::error::Error;
 use crate::py::{Context, HeapType, Instance, Kept};
 
 use super::Host;
 use super::app_iter::{self, AppIter, Step};
-use super::environ::{Environ, Parts};
+use super::environ::{Environ, Headers, Parts, Vars};
 use super::errors::Errors;
 use super::file_wrapper::Files;
 use super::head::Head;
@@ -56,6 +56,16 @@ impl<H: Host> Gateway<H> {
     pub(super) fn files(&self) -> &Files {
         &self.files
     }
+}
+
+/// How the application is called: `wsgi_protocol`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// PEP 3333.
+    #[default]
+    Wsgi,
+    /// `status, headers, body = app(environ)`, the community's first idea of a WSGI 2.
+    Wsgi2,
 }
 
 /// A request between the call of the application and `close()`. To be dropped attached.
@@ -101,7 +111,7 @@ impl<H: Host> Exchange<H> {
         py: Python<'py>,
         gateway: &Gateway<H>,
         environ: &Environ,
-        parts: Parts<'a, impl Iterator<Item = (&'a [u8], &'a [u8])>>,
+        parts: Parts<'a, impl Headers<'a>, impl Vars<'a>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let input = self.input.as_ref().map(|input| input.bind(py));
         let input = input.as_ref().map(Instance::as_any);
@@ -115,21 +125,47 @@ impl<H: Host> Exchange<H> {
         gateway: &Gateway<H>,
         app: &Bound<'_, PyAny>,
         environ: Bound<'_, PyDict>,
+        protocol: Protocol,
         has_written: impl FnOnce() -> bool,
     ) -> Result<(), Error> {
-        let start_response = self.responder.bind(py).method::<StartResponse>()?;
-        let result = app.call1((environ, start_response))?;
-        match AppIter::new(result.clone(), gateway, has_written()) {
+        match protocol {
+            Protocol::Wsgi => {
+                let start_response = self.responder.bind(py).method::<StartResponse>()?;
+                let result = app.call1((environ, start_response))?;
+                self.take(gateway, &result, has_written())
+            }
+            Protocol::Wsgi2 => {
+                let [status, headers, body] = triple(&app.call1((environ,))?)?;
+                // First of all, so that it is closed whatever is wrong with the rest.
+                self.take(gateway, &body, false)?;
+                Ok(self.responder.bind(py).get().begin(&status, &headers)?)
+            }
+        }
+    }
+
+    /// Takes over what the application returned as its body.
+    fn take(
+        &self,
+        gateway: &Gateway<H>,
+        body: &Bound<'_, PyAny>,
+        has_written: bool,
+    ) -> Result<(), Error> {
+        match AppIter::new(body.clone(), gateway, has_written) {
             Ok(app_iter) => {
                 self.app_iter.replace(Some(app_iter));
                 Ok(())
             }
             Err(error) => {
                 // The first error is the one to report; that of close() would only follow from it.
-                let _ = app_iter::close(&result, gateway);
+                let _ = app_iter::close(body, gateway);
                 Err(error)
             }
         }
+    }
+
+    /// Whether the whole body is there: a list or a tuple.
+    pub fn is_sequence(&self) -> bool {
+        self.app_iter.borrow().as_ref().is_some_and(AppIter::is_sequence)
     }
 
     /// Asks the application for the next block.
@@ -148,6 +184,11 @@ impl<H: Host> Exchange<H> {
             None => {}
         }
         Ok(())
+    }
+
+    /// The head that waits to be sent: `None` if there is none, else its Content-Length.
+    pub fn waiting_head(&self, py: Python<'_>) -> Option<Option<u64>> {
+        self.responder.bind(py).get().waiting()
     }
 
     /// Takes the head out to send it, if `start_response` has been called.
@@ -178,5 +219,16 @@ impl<H: Host> Exchange<H> {
         if let Some(input) = &self.input {
             input.bind(py).get().end();
         }
+    }
+}
+
+/// Status, headers and body of an application that speaks `Protocol::Wsgi2`.
+fn triple<'py>(result: &Bound<'py, PyAny>) -> Result<[Bound<'py, PyAny>; 3], Error> {
+    match result.cast::<PyTuple>() {
+        Ok(tuple) if tuple.len() == 3 => {
+            Ok([tuple.get_item(0)?, tuple.get_item(1)?, tuple.get_item(2)?])
+        }
+        Ok(tuple) => Err(Error::NotTriple(format!("tuple of {} items", tuple.len()))),
+        Err(_) => Err(Error::NotTriple(result.get_type().qualname()?.to_string())),
     }
 }

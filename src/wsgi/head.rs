@@ -130,7 +130,7 @@ impl Head {
     }
 
     /// The headers in their order, names as the application spelled them.
-    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone {
         let mut start = self.status_end;
         self.fields.iter().map(move |field| {
             let name = &self.text[start..field.name];

@@ -21,6 +21,9 @@ pub trait Writer: 'static {
     /// Sends `block`, after the head if that has not gone out.
     fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()>;
 
+    /// Another head replaces the one before the client has seen it: drops what was written under that.
+    fn discard(&self);
+
     /// The request ends; writing fails from now on.
     fn end(&self);
 }
@@ -43,6 +46,18 @@ impl<H: Host> Responder<H> {
             committed: Cell::new(false),
             ended: Cell::new(false),
         }
+    }
+
+    /// Begins a response that has been given as a whole.
+    pub fn begin(&self, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.called.set(true);
+        self.head.replace(Some(parse(status, headers)?));
+        Ok(())
+    }
+
+    /// The head that waits to be sent: `None` if there is none, else its Content-Length.
+    pub fn waiting(&self) -> Option<Option<u64>> {
+        self.head.borrow().as_ref().map(Head::content_length)
     }
 
     /// Takes the head out to send it. From now on it cannot be replaced.
@@ -107,7 +122,7 @@ impl<H: Host> Method<Responder<H>> for StartResponse {
         let raised = exc_info.map(|exc_info| exception_of(&exc_info)).transpose()?;
         match raised {
             Some(raised) if responder.committed.get() => return Err(raised),
-            Some(_) => {}
+            Some(_) => responder.writer.discard(),
             None if responder.called.get() => {
                 return Err(PyRuntimeError::new_err(
                     "start_response() was called before; a second call needs exc_info",

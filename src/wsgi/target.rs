@@ -1,4 +1,4 @@
-//! What `wsgi_pass` names: a script or a module, and the callable in it.
+//! What `wsgi_pass` and `wsgi_middleware` name: a script or a module, and the callable in it.
 
 use core::fmt;
 
@@ -11,9 +11,35 @@ pub enum Source {
     Module(String),
 }
 
-/// A parsed argument of `wsgi_pass`.
+/// A directive that names a callable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// `wsgi_pass`
+    Pass,
+    /// `wsgi_middleware`
+    Middleware,
+}
+
+impl Naming {
+    fn directive(self) -> &'static str {
+        match self {
+            Self::Pass => "wsgi_pass",
+            Self::Middleware => "wsgi_middleware",
+        }
+    }
+
+    fn default_callable(self) -> &'static str {
+        match self {
+            Self::Pass => "application",
+            Self::Middleware => "middleware",
+        }
+    }
+}
+
+/// A parsed argument of such a directive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    naming: Naming,
     /// The script or module.
     pub source: Source,
     /// Dotted path of the callable in it.
@@ -22,7 +48,7 @@ pub struct Target {
     pub is_factory: bool,
 }
 
-/// Why an argument of `wsgi_pass` makes no sense; the text is complete but for file and line.
+/// Why an argument makes no sense; the text is complete but for file and line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetError(String);
 
@@ -33,35 +59,44 @@ impl fmt::Display for TargetError {
 }
 
 impl Target {
-    /// Parses `TARGET[:callable | :factory()]` and the optional second argument of `wsgi_pass`.
+    /// Parses `TARGET[:callable | :factory()]` and the optional second argument of a directive.
     ///
     /// A TARGET with a slash in it, or one that ends in `.py`, is a path; anything else is a module.
-    /// `:callable` and `:factory()` are spelled as gunicorn spells them.
-    pub fn parse(target: &str, callable: Option<&str>) -> Result<Self, TargetError> {
-        refuse_foreign(target)?;
+    /// `:callable` and `:factory()` are spelled as gunicorn spells them. A middleware is no factory: what
+    /// it is called with is the application.
+    pub fn parse(
+        naming: Naming,
+        target: &str,
+        callable: Option<&str>,
+    ) -> Result<Self, TargetError> {
+        let directive = naming.directive();
+        refuse_foreign(directive, target)?;
         let (source, suffix) = split(target);
         let callable = match (suffix, callable) {
             (Some(_), Some(_)) => {
-                return error("the callable of \"wsgi_pass\" is given twice".to_owned());
+                return error(format!("the callable of \"{directive}\" is given twice"));
             }
             (Some(callable), None) | (None, Some(callable)) => callable,
-            (None, None) => "application",
+            (None, None) => naming.default_callable(),
         };
         let (name, is_factory) = match callable.strip_suffix("()") {
             Some(name) => (name, true),
             None => (callable, false),
         };
         if !is_dotted_name(name) {
-            return error(format!("invalid callable \"{callable}\" in \"wsgi_pass\""));
+            return error(format!("invalid callable \"{callable}\" in \"{directive}\""));
+        }
+        if is_factory && naming == Naming::Middleware {
+            return error(format!("\"{directive}\" takes no factory \"{callable}\""));
         }
         let source = if source.contains('/') || source.ends_with(".py") {
             Source::Script(source.to_owned())
         } else if is_dotted_name(source) {
             Source::Module(source.to_owned())
         } else {
-            return error(format!("invalid module name \"{source}\" in \"wsgi_pass\""));
+            return error(format!("invalid module name \"{source}\" in \"{directive}\""));
         };
-        Ok(Self { source, callable: name.to_owned(), is_factory })
+        Ok(Self { naming, source, callable: name.to_owned(), is_factory })
     }
 
     /// The script's path, if it is a script.
@@ -86,13 +121,13 @@ fn error<T>(text: String) -> Result<T, TargetError> {
 }
 
 /// What users of other `_pass` directives may try.
-fn refuse_foreign(target: &str) -> Result<(), TargetError> {
+fn refuse_foreign(directive: &str, target: &str) -> Result<(), TargetError> {
     if target.contains('$') {
-        return error("\"wsgi_pass\" takes no variables".to_owned());
+        return error(format!("\"{directive}\" takes no variables"));
     }
     if target.contains("://") || target.starts_with("unix:") {
         return error(format!(
-            "\"wsgi_pass\" takes a script or a module, \"{target}\" is an address"
+            "\"{directive}\" takes a script or a module, \"{target}\" is an address"
         ));
     }
     Ok(())
@@ -116,12 +151,19 @@ fn is_dotted_name(name: &str) -> bool {
     name.split('.').all(is_identifier)
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Source::Script(source) | Source::Module(source)) = &self.source;
-        f.write_str(source)?;
+        let (Self::Script(source) | Self::Module(source)) = self;
+        f.write_str(source)
+    }
+}
+
+impl fmt::Display for Target {
+    /// As written, without the callable if it is the default.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)?;
         match (self.callable.as_str(), self.is_factory) {
-            ("application", false) => Ok(()),
+            (callable, false) if callable == self.naming.default_callable() => Ok(()),
             (callable, false) => write!(f, ":{callable}"),
             (callable, true) => write!(f, ":{callable}()"),
         }
@@ -133,7 +175,7 @@ mod tests {
     use super::*;
 
     fn parsed(target: &str, callable: Option<&str>) -> (Source, String, bool) {
-        let target = Target::parse(target, callable).unwrap();
+        let target = Target::parse(Naming::Pass, target, callable).unwrap();
         (target.source, target.callable, target.is_factory)
     }
 
@@ -161,7 +203,9 @@ mod tests {
 
     #[test]
     fn every_refusal() {
-        let refused = |target, callable| Target::parse(target, callable).unwrap_err().to_string();
+        let refused = |target, callable| {
+            Target::parse(Naming::Pass, target, callable).unwrap_err().to_string()
+        };
         assert_eq!(refused("shop:a", Some("b")), "the callable of \"wsgi_pass\" is given twice");
         assert_eq!(refused("$app", None), "\"wsgi_pass\" takes no variables");
         assert_eq!(refused("a.b:", None), "invalid callable \"\" in \"wsgi_pass\"");
@@ -176,7 +220,19 @@ mod tests {
     #[test]
     fn shown_as_written() {
         for text in ["/srv/a.py", "shop.api:app", "shop:create()"] {
-            assert_eq!(Target::parse(text, None).unwrap().to_string(), text);
+            assert_eq!(Target::parse(Naming::Pass, text, None).unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn middleware() {
+        let parse = |target, callable| Target::parse(Naming::Middleware, target, callable);
+        assert_eq!(parse("paste.lint", None).unwrap().callable, "middleware");
+        assert_eq!(parse("paste.lint", None).unwrap().to_string(), "paste.lint");
+        let validator = parse("wsgiref.validate", Some("validator")).unwrap();
+        assert_eq!(validator.to_string(), "wsgiref.validate:validator");
+        let refused = |target, callable| parse(target, callable).unwrap_err().to_string();
+        assert_eq!(refused("m:make()", None), "\"wsgi_middleware\" takes no factory \"make()\"");
+        assert_eq!(refused("$m", None), "\"wsgi_middleware\" takes no variables");
     }
 }

@@ -12,7 +12,9 @@ use crate::block::Block;
 use crate::error::Error;
 use crate::py::{self, Interpreter, PyBlock, Settings};
 
-use super::{Body, Constants, Environ, Exchange, Gateway, Host, LineLog, Parts, Step, Writer};
+use super::{
+    Body, Constants, Environ, Exchange, Gateway, Host, LineLog, Parts, Protocol, Step, Writer,
+};
 
 struct Memory;
 
@@ -29,6 +31,10 @@ impl Writer for Written {
     fn write(&self, _py: Python<'_>, block: PyBlock) -> PyResult<()> {
         self.0.lock().unwrap().extend_from_slice(block.as_bytes());
         Ok(())
+    }
+
+    fn discard(&self) {
+        self.0.lock().unwrap().clear();
     }
 
     fn end(&self) {}
@@ -104,6 +110,10 @@ fn python() -> &'static Interpreter {
 
 /// Calls `application` of `source` with `body` and takes all steps. `source` may count in `closed`.
 fn run(source: &str, body: &[u8], piece: usize) -> Outcome {
+    run_by(Protocol::Wsgi, source, body, piece)
+}
+
+fn run_by(protocol: Protocol, source: &str, body: &[u8], piece: usize) -> Outcome {
     let source = CString::new(source).unwrap();
     python().enter(|py| {
         let gateway = Gateway::<Memory>::new(py).unwrap();
@@ -116,7 +126,7 @@ fn run(source: &str, body: &[u8], piece: usize) -> Outcome {
         let steps = exchange
             .slice(py, || -> Result<(), Error> {
                 let environ = environ(py, &gateway, &exchange);
-                exchange.call(py, &gateway, &app, environ, || false)?;
+                exchange.call(py, &gateway, &app, environ, protocol, || false)?;
                 loop {
                     match exchange.step(py)? {
                         Step::Empty => continue,
@@ -154,9 +164,12 @@ fn environ<'py>(
         document_root: None,
         multiprocess: false,
         pass_authorization: false,
+        vars: &[(b"CONSTANT", Some(b"c")), (b"HTTP_X_TWICE", None), (b"HTTP_HOST", None)],
     };
-    let headers: [(&[u8], &[u8]); 8] = [
+    let headers: [(&[u8], &[u8]); 10] = [
         (b"host", b"localhost"),
+        (b"x-two", b"a"),
+        (b"x-two", b"\xe4"),
         (b"x-twice", b"a"),
         (b"cookie", b"a=1"),
         (b"x-twice", b"\xe4"),
@@ -182,6 +195,7 @@ fn environ<'py>(
         content_length: Some(3),
         tls: None,
         headers: headers.into_iter(),
+        vars: [Some(&b"c"[..]), Some(b"\xe4"), None].into_iter(),
     };
     let template = Environ::new(py, gateway, &constants).unwrap();
     exchange.environ(py, gateway, &template, parts).unwrap()
@@ -299,8 +313,9 @@ def application(environ, start_response):
     assert environ['REQUEST_URI'] == '/app/%C3%A4' and environ['QUERY_STRING'] == ''
     assert (environ['SERVER_NAME'], environ['SERVER_PORT']) == ('localhost', '80')
     assert (environ['CONTENT_LENGTH'], environ['CONTENT_TYPE']) == ('3', 'text/plain')
-    assert environ['HTTP_X_TWICE'] == 'a, \\xe4' and environ['HTTP_COOKIE'] == 'a=1; b=2'
-    for absent in ('HTTP_PROXY', 'HTTP_AUTHORIZATION', 'HTTP_CONTENT_TYPE', 'REMOTE_USER', 'HTTPS'):
+    assert environ['HTTP_X_TWO'] == 'a, \\xe4' and environ['HTTP_COOKIE'] == 'a=1; b=2'
+    assert (environ['CONSTANT'], environ['HTTP_X_TWICE']) == ('c', '\\xe4')
+    for absent in ('HTTP_HOST', 'HTTP_PROXY', 'HTTP_AUTHORIZATION', 'HTTP_CONTENT_TYPE', 'REMOTE_USER', 'HTTPS'):
         assert absent not in environ, absent
     assert environ['wsgi.version'] == (1, 0) and environ['wsgi.input_terminated'] is True
     start_response('200 OK', [])
@@ -348,4 +363,22 @@ for call, error in ((lambda: input.read(), ValueError), (lambda: write(b'x'), Ru
 ";
         py.run(check, None, None).unwrap();
     });
+}
+
+#[test]
+fn wsgi2_returns_everything_at_once() {
+    let run = |result: &str| {
+        let source = format!("{CLOSING}\ndef application(environ):\n    return {result}\n");
+        run_by(Protocol::Wsgi2, &source, b"", 1)
+    };
+    let outcome = run("'201 Created', [], Body(b'a', b'', b'b')");
+    assert_eq!((outcome.status, outcome.error, outcome.closed), (Some(201), None, 1));
+    assert_eq!(outcome.blocks, [b"a".to_vec(), b"b".to_vec()]);
+    for (result, kind) in [("[1, 2, 3]", "a list"), ("(1, 2)", "a tuple of 2 items")] {
+        let error = run(result).error.unwrap();
+        assert!(error.starts_with(&format!("returned {kind}, not a tuple (status")), "{error}");
+    }
+    let refused = run("'200 OK\\n', [], Body(b'a')");
+    assert_eq!((refused.status, refused.closed), (None, 1));
+    assert!(refused.error.unwrap().starts_with("ValueError: control character"));
 }

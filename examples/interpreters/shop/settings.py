@@ -1,0 +1,5 @@
+"""The settings of the shop."""
+
+TITLE = "The shop"
+CURRENCY = "EUR"
+PRICES = {"teapot": 24, "tea": 6}
