@@ -126,13 +126,16 @@ impl ResponseRules {
                 continue;
             }
             let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
-            // Of several the first one counts.
+            // Which of several counts differs, as it does with nginx.
             if is("redirect") && !self.ignored.redirect {
                 accel.redirect.get_or_insert(value);
             } else if is("limit-rate") && !self.ignored.limit_rate {
-                accel.limit_rate.get_or_insert(value);
+                let is_known = cfg!(nginx_1_23) && accel.limit_rate.is_some();
+                if !is_known && value.iter().all(u8::is_ascii_digit) {
+                    accel.limit_rate = Some(value);
+                }
             } else if is("charset") && !self.ignored.charset {
-                accel.charset.get_or_insert(value);
+                accel.charset = Some(value);
             } else if is("buffering") && !self.ignored.buffering {
                 match value.to_ascii_lowercase().as_slice() {
                     b"yes" => accel.buffering = Some(true),

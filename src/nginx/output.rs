@@ -7,15 +7,15 @@
 use core::ptr;
 
 use nginx_sys::{
-    NGX_HTTP_WRITE_BUFFERED, ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t,
-    ngx_chain_update_chains, ngx_file_t, ngx_http_output_filter, ngx_http_request_t,
+    NGX_HTTP_PARTIAL_CONTENT, NGX_HTTP_WRITE_BUFFERED, ngx_buf_t, ngx_chain_get_free_buf,
+    ngx_chain_t, ngx_chain_update_chains, ngx_file_t, ngx_http_output_filter, ngx_http_request_t,
     ngx_http_send_header, ngx_pagesize,
 };
 
 use crate::block::Block;
 
 use super::accel::{Redirect, ResponseRules, survives_redirect};
-use super::headers::{self, ResponseHead};
+use super::headers::{self, Ranges, ResponseHead};
 use super::pool;
 use super::request::Request;
 use super::shim::{
@@ -66,6 +66,8 @@ pub struct Output<B> {
     is_finished: bool,
     is_gone: bool,
     has_file: bool,
+    /// The range filter may send several parts of the body, which leaves our buffers as they are.
+    is_in_parts: bool,
 }
 
 impl<B: Block> Output<B> {
@@ -86,6 +88,7 @@ impl<B: Block> Output<B> {
             is_finished: false,
             is_gone: false,
             has_file: false,
+            is_in_parts: false,
         }
     }
 
@@ -150,8 +153,11 @@ impl<B: Block> Output<B> {
                 return Some(HeadFlow::Redirected(Redirect::new(r, target)?));
             }
             self.is_head_sent = true;
+            let ranges = head.ranges;
             headers::apply(self.r, head, rules)?;
             let rc = ngx_http_send_header(self.r);
+            self.is_in_parts = ranges == Ranges::Multiple
+                && (*self.r).headers_out.status == NGX_HTTP_PARTIAL_CONTENT as usize;
             Some(if rc == ERROR || rc > super::OK {
                 self.is_gone = rc == ERROR;
                 HeadFlow::Ended(rc)
@@ -275,12 +281,18 @@ impl<B: Block> Output<B> {
 
     /// Whether more may be sent: everything is with the kernel, or nginx may hold some of it.
     pub fn may_go_on(&self) -> bool {
-        (self.is_buffering || self.busy.is_null()) && self.is_socket_free()
+        (self.is_buffering || self.is_consumed()) && self.is_socket_free()
     }
 
     /// Whether nginx has no more use for anything that it was given.
     pub fn is_drained(&self) -> bool {
-        self.busy.is_null() && self.is_socket_free()
+        self.is_consumed() && self.is_socket_free()
+    }
+
+    /// Whether nginx's filters have taken our buffers. A body in parts is sent as a whole by buffers of
+    /// nginx's own, and then the socket alone tells.
+    fn is_consumed(&self) -> bool {
+        self.busy.is_null() || (self.is_in_parts && self.is_finished)
     }
 
     /// Whether everything that a write event could move is with the kernel. That nginx said OK does not
