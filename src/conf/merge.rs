@@ -76,7 +76,10 @@ fn inherit(prev: &LocationConf, conf: &mut LocationConf) {
         }
     }
     conf.enable_subinterpreters = conf.enable_subinterpreters.or(prev.enable_subinterpreters);
-    conf.use_main_interpreter = conf.use_main_interpreter.or(prev.use_main_interpreter);
+    // A name further in wins over the main interpreter further out.
+    if conf.interpreter.is_none() {
+        conf.use_main_interpreter = conf.use_main_interpreter.or(prev.use_main_interpreter);
+    }
     conf.interpreter = conf.interpreter.take().or_else(|| prev.interpreter.clone());
     conf.script_reloading = conf.script_reloading.or(prev.script_reloading);
     conf.reload_mechanism = conf.reload_mechanism.or(prev.reload_mechanism);

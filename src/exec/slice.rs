@@ -10,7 +10,7 @@ use crate::conf::Mechanism;
 use crate::error::Error;
 use crate::handler::{Job, State, Then, Turn};
 use crate::nginx::{
-    self, Flow, HeadFlow, Level, Ranges, Request, ResponseHead, is_one_buffer, process,
+    self, Flow, HeadFlow, Level, Ranges, Request, ResponseHead, Spool, is_one_buffer, process,
     regular_file_size,
 };
 use crate::py::PyBlock;
@@ -236,6 +236,9 @@ impl Slice<'_, '_> {
     pub(super) fn send_head(&self, whole: Option<Body>) -> Result<bool, Error> {
         if self.job.output.borrow().is_head_sent() {
             return Ok(true);
+        }
+        if self.job.spool.borrow().as_ref().is_some_and(Spool::has_failed) {
+            return Err(Error::Nginx);
         }
         let head = self.exchange.commit_head(self.py).ok_or(Error::NoStartResponse)?;
         // An application may answer HEAD without making the body, so an empty one says nothing.

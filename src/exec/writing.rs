@@ -115,10 +115,11 @@ impl Slice<'_, '_> {
             spool.rewind();
         }
         spool.append(block.as_bytes()).map_err(|error| {
-            // A response that lacks these bytes must not look complete, whatever the application does.
-            let is_head_sent = self.job.output.borrow().is_head_sent();
-            let rc = if is_head_sent { nginx::ERROR } else { nginx::INTERNAL_SERVER_ERROR };
-            self.set(State::Closing(rc));
+            // A response that lacks these bytes must not look complete, whatever the application does. If
+            // its head waits, `send_head` refuses it, unless another head replaces it.
+            if self.job.output.borrow().is_head_sent() {
+                self.set(State::Closing(nginx::ERROR));
+            }
             let code = error.raw_os_error().unwrap_or(libc::EIO);
             PyOSError::new_err((code, os_error_text(&error), spool.file_name()))
         })

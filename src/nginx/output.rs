@@ -279,14 +279,21 @@ impl<B: Block> Output<B> {
         if self.may_go_on() { Flow::Taken } else { Flow::Again }
     }
 
-    /// Whether more may be sent: everything is with the kernel, or nginx may hold some of it.
+    /// Whether more may be sent: everything is with the kernel, or nginx may hold some of it. OpenSSL's
+    /// buffer counts as held then; no event would empty it.
     pub fn may_go_on(&self) -> bool {
-        (self.is_buffering || self.is_consumed()) && self.is_socket_free()
+        if self.is_buffering {
+            self.is_free_of(NGX_HTTP_WRITE_BUFFERED | NGX_WSGI_V2_BUFFERED)
+        } else {
+            self.is_drained()
+        }
     }
 
     /// Whether nginx has no more use for anything that it was given.
     pub fn is_drained(&self) -> bool {
-        self.is_consumed() && self.is_socket_free()
+        self.is_consumed()
+            && self
+                .is_free_of(NGX_HTTP_WRITE_BUFFERED | NGX_WSGI_SSL_BUFFERED | NGX_WSGI_V2_BUFFERED)
     }
 
     /// Whether nginx's filters have taken our buffers. A body in parts is sent as a whole by buffers of
@@ -295,16 +302,16 @@ impl<B: Block> Output<B> {
         self.busy.is_null() || (self.is_in_parts && self.is_finished)
     }
 
-    /// Whether everything that a write event could move is with the kernel. That nginx said OK does not
-    /// mean it: the connection may hold data, and the output of a request may wait for that of a
-    /// subrequest. What a filter keeps until it sees more, the image filter for example, does not count.
-    fn is_socket_free(&self) -> bool {
-        const SOCKET: u32 = NGX_HTTP_WRITE_BUFFERED | NGX_WSGI_SSL_BUFFERED | NGX_WSGI_V2_BUFFERED;
+    /// Whether everything that a write event could move is with the kernel, as far as `socket` goes, bits of
+    /// c->buffered. That nginx said OK does not mean it: the connection may hold data, and the output of a
+    /// request may wait for that of a subrequest. What a filter keeps until it sees more, the image filter
+    /// for example, does not count.
+    fn is_free_of(&self, socket: u32) -> bool {
         // SAFETY: the request is live.
         unsafe {
             let r = &*self.r;
             r.postponed.is_null()
-                && (*r.connection).buffered() & SOCKET == 0
+                && (*r.connection).buffered() & socket == 0
                 && ngx_wsgi_request_aio(self.r) == 0
         }
     }

@@ -32,6 +32,8 @@ pub struct Spool {
     memory: Vec<u8>,
     /// What nginx has been given out of memory.
     lent: Vec<Vec<u8>>,
+    /// Bytes are missing since this error of the system.
+    failed: Option<i32>,
 }
 
 impl Spool {
@@ -48,7 +50,7 @@ impl Spool {
         // SAFETY: set when nginx starts.
         let limit = limit.unwrap_or(unsafe { ngx_pagesize });
         let (memory, lent) = (Vec::new(), Vec::new());
-        Self { r, path, limit, file: None, written: 0, given: 0, memory, lent }
+        Self { r, path, limit, file: None, written: 0, given: 0, memory, lent, failed: None }
     }
 
     /// Whether there is nothing to be given to nginx.
@@ -56,8 +58,14 @@ impl Spool {
         self.memory.is_empty() && self.written == self.given
     }
 
+    /// Whether bytes are missing.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Drops what nginx has not been given.
     pub fn discard(&mut self) {
+        self.failed = None;
         self.memory.clear();
         self.written = self.given;
     }
@@ -88,26 +96,36 @@ impl Spool {
         self.lent.last().map(Vec::as_slice)
     }
 
-    /// Adds bytes. What fails is logged.
+    /// Adds bytes. What fails is logged, and nothing is added any more.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(code) = self.failed {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         if self.memory.len() + bytes.len() <= self.limit {
             self.memory.extend_from_slice(bytes);
             return Ok(());
         }
+        self.append_to_file(bytes).inspect_err(|error| {
+            self.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));
+        })
+    }
+
+    fn append_to_file(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.file.is_none() {
             self.file = Some(self.create()?);
         }
         let memory = core::mem::take(&mut self.memory);
-        let written = self.write(&memory).and_then(|()| self.write(bytes));
-        self.memory = memory;
-        self.memory.clear();
-        written.inspect_err(|error| {
+        self.write(&memory).and_then(|()| self.write(bytes)).inspect_err(|error| {
             let (code, text) = (error.raw_os_error().unwrap_or_default(), os_error_text(error));
             let name = self.file_name().unwrap_or_default();
             // SAFETY: the request is live by the contract of `new`.
             let log = unsafe { Request::from_ptr(self.r) }.log();
             log.write(Level::Error, format!("wsgi: pwrite() \"{name}\" failed ({code}: {text})"));
-        })
+        })?;
+        // Its memory again, for the next ones.
+        self.memory = memory;
+        self.memory.clear();
+        Ok(())
     }
 
     /// The path that the temporary file had when it was made.
