@@ -66,7 +66,7 @@ AGAIN := $(MAKE) --no-print-directory
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: all rust deps check configure venv install uninstall serve test check-fmt fmt lint unit pytest \
-  bench valgrind clean help
+  bench conformance valgrind clean help
 
 #: build the module for NGINX and PYTHON: build/$(NGINX)/ngx_http_wsgi_module.so
 all: configure
@@ -138,6 +138,12 @@ bench: all venv
 	@tools/deps.sh bench
 	@echo "== running bench/run.py"
 	@$(VENV) bench/run.py $(BENCH_ARGS)
+
+#: what WSGI servers make of PEP 3333, side by side: writes docs/conformance.md
+conformance: all venv
+	@tools/deps.sh conformance
+	@echo "== running bench/conformance/run.py"
+	@$(VENV) bench/conformance/run.py
 
 #: a short run of the tests under valgrind's memcheck
 valgrind: all venv

@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh GROUP...: installs by apt what is missing for build, test, bench, valgrind. It asks for
+# deps.sh GROUP...: installs by apt what is missing for build, test, bench and so on. It asks for
 # what is needed, not for names of packages, so that a compiler or a Python from elsewhere counts.
 set -eu
 . "$ROOT/tools/common.sh"
@@ -42,6 +42,7 @@ for group in "$@"; do
         have h2load || need nghttp2-client
         ;;
     bench) have wrk || need wrk ;;
+    conformance) header ev.h || need libev-dev ;;
     valgrind) have valgrind || need valgrind ;;
     esac
 done
