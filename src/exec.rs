@@ -7,6 +7,7 @@ pub mod inline;
 mod parts;
 pub mod preflight;
 mod report;
+mod sending;
 mod slice;
 mod writing;
 

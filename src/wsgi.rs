@@ -25,6 +25,7 @@ pub use app_iter::Step;
 pub use environ::{Constants, Environ, Parts};
 pub use errors::LineLog;
 pub use exchange::{Exchange, Gateway, Protocol};
+pub use head::Head;
 pub use input::Body;
 pub use meter::Meter;
 pub use mount::Mount;

@@ -22,21 +22,21 @@ impl Slice<'_, '_> {
         if self.job.output.borrow().is_gone() {
             return Err(PyConnectionResetError::new_err("the client has closed the connection"));
         }
-        if self.is_over() {
+        if self.job.is_over() {
             return Ok(());
         }
         let is_buffered = self.begin_writing().map_err(|error| match error {
             Error::Raised(raised) => raised,
             error => PyValueError::new_err(format!("write(): the application {error}")),
         })?;
-        if self.is_over() {
+        if self.job.is_over() {
             return Ok(());
         }
         let admitted = self.job.meter.borrow_mut().admit(block.as_bytes().len() as u64);
         if admitted.length > 0 {
             let block = block.truncated(admitted.length as usize);
             let r = self.request();
-            if is_buffered || r.is_multiplexed() || !r.is_active() || self.has_spooled() {
+            if is_buffered || r.is_multiplexed() || !r.is_active() || self.job.has_spooled() {
                 self.spool(&block)?;
             } else {
                 self.write_through(block)?;
@@ -53,7 +53,7 @@ impl Slice<'_, '_> {
     /// Sends the head, unless the location buffers what is written: then that is true, and only the
     /// Content-Length is noted.
     fn begin_writing(&self) -> Result<bool, Error> {
-        let is_head_sent = self.job.output.borrow().is_head_sent();
+        let is_head_sent = self.job.is_head_sent();
         if is_head_sent || !self.job.conf().write_buffering.is_on() {
             return self.send_head(None).map(|_| false);
         }
@@ -117,7 +117,7 @@ impl Slice<'_, '_> {
         spool.append(block.as_bytes()).map_err(|error| {
             // A response that lacks these bytes must not look complete, whatever the application does. If
             // its head waits, `send_head` refuses it, unless another head replaces it.
-            if self.job.output.borrow().is_head_sent() {
+            if self.job.is_head_sent() {
                 self.set(State::Closing(nginx::ERROR));
             }
             let code = error.raw_os_error().unwrap_or(libc::EIO);
