@@ -84,9 +84,12 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
 }
 
 /// The applications with their domains. All interpreters are made before anything is imported, because each
-/// begins with a copy of the environment, which applications change.
+/// begins with a copy of the environment, which applications change. Those of the main interpreter come
+/// first: many extension modules stay with the interpreter that imports them first.
 fn domains(conf: &MainConf) -> Vec<(&App, &'static Domain)> {
-    conf.apps.iter().filter_map(|app| Some((&app.value, domain(&app.value)?))).collect()
+    let mut apps: Vec<&App> = conf.apps.iter().map(|app| &app.value).collect();
+    apps.sort_by_key(|app| app.key().interpreter.is_some());
+    apps.into_iter().filter_map(|app| Some((app, domain(app)?))).collect()
 }
 
 /// The domain that `app` runs in; made now if this is the first time. `None` if it could not be made, which

@@ -11,7 +11,7 @@ use core::ptr;
 use nginx_sys::ngx_http_request_t;
 
 use crate::conf::LocationConf;
-use crate::exec::{self, inline::Inline};
+use crate::exec::{self, Domain, inline::Inline};
 use crate::nginx::event::{self, WriteEvent};
 use crate::nginx::{self, Code, Flow, Output, Redirect, Request, Spool, Wake, entry, pool};
 use crate::ngx_http_wsgi_module;
@@ -77,6 +77,7 @@ pub struct Job {
     pub exchange: RefCell<Option<Exchange<Inline>>>,
     /// Whether the application's file has changed since this worker imported it.
     pub is_stale: Cell<bool>,
+    domain: Cell<Option<&'static Domain>>,
     r: *mut ngx_http_request_t,
     conf: *const LocationConf,
     wake: Wake,
@@ -103,6 +104,14 @@ impl Job {
         }
     }
 
+    /// The domain of the application, `None` if its interpreter could not be made.
+    pub fn domain(&self) -> Option<&'static Domain> {
+        if self.domain.get().is_none() {
+            self.domain.set(exec::domain(self.app()));
+        }
+        self.domain.get()
+    }
+
     /// Lets go of the blocks that nginx is done with. To be called attached; their destructors may come
     /// back through `write()`, so nothing is borrowed when they run.
     pub fn release(&self) {
@@ -119,6 +128,7 @@ impl Job {
             spool: RefCell::new(None),
             exchange: RefCell::new(None),
             is_stale: Cell::new(false),
+            domain: Cell::new(None),
             r: r.as_ptr(),
             conf,
             wake: Wake::new(resume),

@@ -7,6 +7,7 @@ import tempfile
 import pytest
 
 from harness import nginx as ngx
+from harness import uwsgi
 
 ENVIRON_APP = '''
 import json
@@ -87,6 +88,25 @@ def nginx(request, folder):
     finally:
         for instance in servers:
             instance.kill()
+
+
+@pytest.fixture
+def twins(nginx):
+    """A factory: `twins(text, "location / { twin_pass; }")` runs the application by wsgi_pass and by uwsgi_pass.
+
+    `twin_` becomes `wsgi_` on one side and `uwsgi_` on the other. See harness/uwsgi.py.
+    """
+    if not uwsgi.UWSGI.exists():
+        pytest.skip("uWSGI is not installed beside this Python")
+    made = []
+
+    def make(text, config="location / { twin_pass; }", **options):
+        made.append(uwsgi.Twins(nginx, text, config, **options))
+        return made[-1]
+
+    yield make
+    for pair in made:
+        pair.stop()
 
 
 @pytest.fixture

@@ -214,4 +214,4 @@ def test_a_python_that_cannot_start_is_said_once_and_tried_once(nginx, app, fold
         assert server.get("/").status == 500
     assert server.get("/ok").text == "ok"
     assert len(server.log_lines("cannot start Python: .*needs Python 3.*wsgi_python_home")) == 1
-    assert len(server.log_lines("cannot run, Python did not start")) == 5
+    assert len(server.log_lines("cannot run, its interpreter did not start")) == 5

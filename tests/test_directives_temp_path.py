@@ -1,4 +1,4 @@
-"""wsgi_temp_path: where write() spills to over HTTP/2."""
+"""wsgi_temp_path: where write() spills to, here over HTTP/2."""
 
 import os
 
@@ -72,10 +72,11 @@ def test_relative_to_the_prefix_and_used_by_write_over_http2(nginx, folder):
 
 
 @pytest.mark.vendored_only
-def test_default_is_beside_that_of_uwsgi_and_only_made_where_there_is_an_application(nginx, folder):
+def test_default_of_the_build_is_only_made_where_there_is_an_application(nginx, folder):
+    """This build is made with NGX_HTTP_WSGI_TEMP_PATH=wsgi_temp_of_build."""
     default = "# wsgi_temp_path is not given"
     nginx("location / { wsgi_pass app.py; }", apps={"app.py": WRITER}, http=default).stop()
-    assert (folder / "wsgi_temp").is_dir()
+    assert (folder / "wsgi_temp_of_build").is_dir()
     second = nginx("location / { return 200; }", http=default)
     assert second.get("/").status == 200
-    assert not (second.folder / "wsgi_temp").exists()
+    assert not (second.folder / "wsgi_temp_of_build").exists()

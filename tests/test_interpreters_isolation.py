@@ -949,3 +949,43 @@ def at_count(environ, start_response):
     return answer(start_response, len(_interpreters.list_all()))
     """)
     assert server.get("/count").json() == 1
+
+
+def test_asyncio_works_in_each(nginx):
+    """Timeouts, and a loop in a thread beside that of a request."""
+    server = three(nginx, """
+        import asyncio
+        import threading
+
+        background = asyncio.new_event_loop()
+        threading.Thread(target=background.run_forever, daemon=True).start()
+
+        async def expire():
+            try:
+                await asyncio.wait_for(asyncio.sleep(20), 0.05)
+            except asyncio.TimeoutError:
+                return "expired"
+
+        def at_both(environ, start_response):
+            elsewhere = asyncio.run_coroutine_threadsafe(expire(), background)
+            return answer(start_response, [asyncio.run(expire()), elsewhere.result(20)])
+        """, http="wsgi_block_warning off;")
+    for _ in range(3):
+        assert answers(server, "both") == [["expired", "expired"]] * 3
+
+
+def test_import_errors_that_speak_of_interpreters_are_no_refusals(nginx, folder):
+    """In the main interpreter and in a sub-interpreter: the usual message, its traceback, and another attempt."""
+    server = three(nginx, """
+        import code_interpreter
+
+        def at_ready(environ, start_response):
+            return answer(start_response, True)
+        """)
+    for name in NAMES:
+        (line,) = server.log_lines(rf'cannot load application "\S+/{name}\.py"')
+        assert line.endswith(": ModuleNotFoundError: No module named 'code_interpreter'")
+    assert len(server.log_lines("wsgi:     import code_interpreter")) == 3
+    (folder / "code_interpreter.py").write_text("")
+    for name in NAMES:
+        wait_for(lambda name=name: server.get(f"/{name}/ready").status == 200, server.tail)

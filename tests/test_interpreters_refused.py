@@ -208,3 +208,14 @@ def test_no_advice_in_the_main_interpreter(nginx):
     (line,) = server.wait_for_log("wsgi: cannot load application")
     assert "ImportError: module x does not support loading in subinterpreters" in line and WAY_OUT not in line
     server.wait_for_log("wsgi: Traceback")
+
+
+@pytest.mark.slow
+def test_the_main_interpreter_comes_first(nginx, http):
+    """Whatever the order in the file: an application that follows the advice is not the one that is refused."""
+    server = pair(nginx, http, RUST, """
+        location / { wsgi_pass one.py; }
+        location /two { wsgi_use_main_interpreter on; wsgi_pass two.py; }
+        """)
+    assert server.get("/two").text == "ok"
+    assert server.get("/").status == 500

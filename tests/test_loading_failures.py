@@ -252,3 +252,19 @@ def test_exception_that_cannot_be_printed(nginx, method):
     assert server.get("/bad").status == 500
     assert failures(server)
     assert server.get("/").text == "good"
+
+
+def test_a_callable_that_comes_with_an_edit(nginx, folder):
+    """The script has been imported for another location; it is read again for the one that failed."""
+    text = GOOD.replace("def application", "def {}")
+    (folder / "app.py").write_text(text.format("application"))
+    server = nginx("location / { wsgi_pass app.py; } location /other { wsgi_pass app.py:other; }")
+    assert (server.get("/").status, server.get("/other").status) == (200, 500)
+    (folder / "app.py").write_text(text.format("application") + text.format("other"))
+    assert (server.get("/other").status, server.get("/").status) == (200, 200)
+
+
+def test_a_missing_module_without_the_frames_of_importlib(nginx):
+    server = nginx("location / { wsgi_pass nothing_like_this; }")
+    assert server.log_lines("cannot load application \"nothing_like_this\": ModuleNotFoundError")
+    assert not server.log_lines("importlib")

@@ -272,3 +272,31 @@ def test_a_single_process_skips_it_at_a_reload(nginx, folder):
         server.wait_for_log(r'\[warn\].*wsgi: "wsgi_preflight" is skipped at a reload of a single process')
         assert client.request("GET", "/").status == 200
     assert not server.log_lines("ZeroDivisionError.* in ")
+
+
+def test_an_import_that_closes_its_descriptors_cannot_escape_the_limit(nginx):
+    server = prepared(nginx, """
+os.closerange(3, 64)
+time.sleep(300)
+""", http=HTTP + "wsgi_preflight_timeout 1s;")
+    begun = time.monotonic()
+    ((text, _),) = complaints(server)
+    assert "was not imported within 1 s" in text
+    assert time.monotonic() - begun < 100
+
+
+def test_an_import_that_closes_its_descriptors_is_no_success(nginx):
+    ((text, _),) = complaints(prepared(nginx, "\nos.closerange(3, 64)\n"))
+    assert text.endswith("ended the process (exit code 0, without a report)")
+
+
+def test_a_master_can_end_meanwhile(nginx, folder):
+    """Its signals wait while it reads a configuration."""
+    server = prepared(nginx, "", http=HTTP + "wsgi_preflight_timeout 200s;", workers=1)
+    server.start()
+    (folder / "app.py").write_text(APP + "note('hangs')\ntime.sleep(300)\n")
+    server.signal("HUP")
+    wait_for(lambda: notes(server, "hangs"), server.tail)
+    begun = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begun < 100

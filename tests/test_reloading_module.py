@@ -431,3 +431,23 @@ def test_fifty_edits_under_load(nginx, folder):
     # A worker that looks just before an edit and reads just after it reads once more.
     assert sum(imports.values()) <= 2 * 51, "once for each edit in each worker"
     assert not server.log_lines("wsgi: cannot load")
+
+
+def test_a_package_keeps_its_submodules(nginx, folder):
+    """They are not imported again, and so nobody else would put them into the new package."""
+    (folder / "shop").mkdir()
+    (folder / "shop" / "models.py").write_text("NAME = 'models'\n")
+    text = PRELUDE + """
+import shop.models
+
+
+def application(environ, start_response):
+    return answer(start_response, b"%d " % NUMBER + shop.models.NAME.encode())
+
+
+NUMBER = """
+    (folder / "shop" / "__init__.py").write_text(text + "0\n")
+    server = nginx("location / { wsgi_pass shop; }", http=HTTP)
+    for each in range(1, 4):
+        edit(folder / "shop" / "__init__.py", text + f"{each}\n")
+        assert server.get("/").text == f"{each} models"

@@ -1,6 +1,6 @@
 """The Python half of nginx mod_wsgi.
 
-The package exists only inside nginx's workers. The module puts it together from the sources embedded in
+The package exists only inside nginx's processes. The module puts it together from the sources embedded in
 it, so that there is nothing to install next to an interpreter.
 """
 

@@ -14,7 +14,7 @@ _failed = set()
 # How the files of modules looked before they were read, and what factories in them made; by the module's name.
 _stamps = {}
 _made = {}
-_INTERNAL = ("<ngx_wsgi", "<frozen importlib")
+_INTERNAL = ("<ngx_wsgi", "<frozen importlib", importlib.__file__)
 
 
 def load(script, module, attribute, is_factory, directories, renew):
@@ -123,13 +123,17 @@ def _import(name, file, is_script, is_watched):
     if is_script:
         # Named explicitly, because the file need not end in .py.
         spec = importlib.util.spec_from_file_location(name, file, loader=_SourceOnly(name, file))
-    elif (is_watched or name in _failed) and file is not None and file.endswith(".py"):
-        spec = importlib.util.find_spec(name)
-        spec.loader = _SourceOnly(name, file)
     else:
-        return importlib.import_module(name)
+        spec = importlib.util.find_spec(name) if is_watched or name in _failed else None
+        if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return importlib.import_module(name)
+        spec.loader = _SourceOnly(name, file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    # What the import system does for parent and child. Submodules stay as they are when a package is read again.
+    for child in list(sys.modules):
+        if child.rpartition(".")[0] == name and sys.modules[child] is not None:
+            setattr(module, child.rpartition(".")[2], sys.modules[child])
     spec.loader.exec_module(module)
     package, _, child = name.rpartition(".")
     if package:
@@ -162,4 +166,5 @@ def describe(exception):
 
 
 def _kind(value):
-    return "None" if value is None else f"a {type(value).__name__}"
+    kind = type(value).__name__
+    return "None" if value is None else f"an {kind}" if kind[0] in "aeiouAEIOU" else f"a {kind}"

@@ -4,13 +4,20 @@ import importlib.machinery
 import sys
 
 
+_is_here = False
+
+
 def prepare():
     """Changes what has to be different. To be called once, before any application is imported."""
-    # Up to Python 3.12 the C implementation of decimal keeps its context in a variable that all interpreters share,
-    # and finds there the freed contexts of others (it tells them by numbers that each interpreter counts for itself).
-    # Without it decimal is Python code, slower and right.
+    global _is_here
+    _is_here = True
+    # C implementations that keep state in variables of the process, and find there what other interpreters left, freed
+    # perhaps: they tell threads by numbers that each interpreter counts for itself. Without them decimal and asyncio
+    # are Python code, slower and right.
     if sys.version_info < (3, 13):
         sys.modules["_decimal"] = None
+    if sys.version_info < (3, 12):
+        sys.modules["_asyncio"] = None
     _name_refusals()
 
 
@@ -39,9 +46,9 @@ def refused(exception):
     There is no type for it. CPython, PyO3 and Cython all raise ImportError, and all speak of interpreters.
     """
     seen = set()
-    while exception is not None and id(exception) not in seen:
+    while _is_here and exception is not None and id(exception) not in seen:
         seen.add(id(exception))
-        if isinstance(exception, ImportError) and exception.name and "interpreter" in str(exception).lower():
+        if type(exception) is ImportError and exception.name and "interpreter" in str(exception).lower():
             return exception.name
         exception = exception.__cause__ or exception.__context__
     return None

@@ -17,7 +17,7 @@ use crate::py::{Handle, PyBlock};
 use crate::wsgi::{Body, Exchange, Host, LineLog, Writer};
 
 use super::slice::Slice;
-use super::{Domain, domain, name, report};
+use super::{Domain, name, report};
 
 /// The gateway's types of this executor.
 pub struct Inline;
@@ -60,7 +60,7 @@ pub struct JobWriter(Handle<Job>);
 impl Writer for JobWriter {
     fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()> {
         let job = self.0.get();
-        match job.and_then(|job| Some((job, domain(job.app())?))) {
+        match job.and_then(|job| Some((job, job.domain()?))) {
             Some((job, domain)) => {
                 let exchange = job.exchange.borrow();
                 match &*exchange {
@@ -90,8 +90,8 @@ impl Writer for JobWriter {
 
 /// Runs a turn of `job`.
 pub fn run(job: &Job) -> Turn {
-    let Some(domain) = domain(job.app()) else {
-        let text = format!("wsgi: {} cannot run, Python did not start", name(job.app()));
+    let Some(domain) = job.domain() else {
+        let text = format!("wsgi: {} cannot run, its interpreter did not start", name(job.app()));
         job.request().log().write(Level::Error, text);
         return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
     };
@@ -105,7 +105,7 @@ pub fn run(job: &Job) -> Turn {
 pub fn conclude(job: &Job) {
     // Borrowed: a filter ends the request inside our own turn, which ends the exchange itself.
     let is_open = job.exchange.try_borrow_mut().is_ok_and(|exchange| exchange.is_some());
-    if is_open && let Some(domain) = domain(job.app()) {
+    if is_open && let Some(domain) = job.domain() {
         domain.interpreter.enter(|py| end_if_sent(py, domain, job));
     }
 }
@@ -117,7 +117,7 @@ pub fn abandon(job: &Job) {
     if blocks.is_empty() && job.exchange.borrow().is_none() {
         return;
     }
-    if let Some(domain) = domain(job.app()) {
+    if let Some(domain) = job.domain() {
         domain.interpreter.enter(|py| {
             drop(blocks);
             end(py, domain, job);

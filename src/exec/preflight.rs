@@ -1,11 +1,11 @@
 //! Preflight: whether the applications of a new configuration can be imported, before it is accepted.
 //!
 //! A child of the process that reads the configuration becomes like a worker, starts Python, imports every
-//! application and reports. The process itself never has Python, and a configuration that fails changes
-//! nothing: the old workers go on.
+//! application and reports. The master never has Python, and a configuration that fails changes nothing: the
+//! old workers go on.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use nginx_sys::{ngx_cycle_t, ngx_msec_t};
@@ -21,9 +21,9 @@ use super::{domains, main_domain, name, report};
 const TIMEOUT: ngx_msec_t = 30_000;
 
 /// What the child says, a line for each: a letter, then text.
-const NEXT: char = 'N';
-const FAILED: char = 'F';
-const TRACEBACK: char = 'T';
+const NEXT: &str = "N";
+const FAILED: &str = "F";
+const TRACEBACK: &str = "T";
 const DONE: &str = "D";
 
 /// Runs it, if the configuration of `cycle` asks for it.
@@ -43,19 +43,22 @@ pub fn run(cycle: &ngx_cycle_t) -> Result<(), ()> {
         return Ok(());
     }
     let child = Child::fork(|pipe| rehearse(cycle, conf, pipe));
-    child.map_err(|error| error.to_string()).and_then(|child| listen(log, conf, child)).map_err(
-        |error| {
-            if !error.is_empty() {
-                log.write(Level::Emerg, format!("wsgi: preflight failed: {error}"));
+    let is_good = child.and_then(|child| listen(log, conf, child)).unwrap_or_else(|error| {
+        match error.kind() {
+            io::ErrorKind::Interrupted => {
+                log.write(Level::Notice, "wsgi: preflight given up, nginx is to end");
             }
-        },
-    )
+            _ => log.write(Level::Emerg, format!("wsgi: preflight failed: {error}")),
+        }
+        false
+    });
+    if is_good { Ok(()) } else { Err(()) }
 }
 
 /// In the child: imports everything.
 fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, mut pipe: File) {
     // Nobody listens any more if this fails.
-    let mut say = |kind: char, text: &str| drop(writeln!(pipe, "{kind}{text}"));
+    let mut say = |kind: &str, text: &str| drop(writeln!(pipe, "{kind}{text}"));
     if let Err(error) = process::become_worker(cycle) {
         return say(FAILED, &format!("wsgi: preflight failed: {error}"));
     }
@@ -66,8 +69,9 @@ fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, mut pipe: File) {
     if domains.len() < conf.apps.len() {
         return say(FAILED, "wsgi: preflight failed: an interpreter is missing");
     }
-    for (index, (app, domain)) in domains.into_iter().enumerate() {
-        say(NEXT, &index.to_string());
+    for (app, domain) in domains {
+        let index = conf.apps.iter().position(|known| core::ptr::eq(&known.value, app));
+        say(NEXT, &index.unwrap_or_default().to_string());
         domain.interpreter.enter(|py| {
             if let Err(error) = app.callable(py, domain.interpreter, false) {
                 let (text, traceback) = report::describe(py, domain, app, &error, "");
@@ -81,59 +85,50 @@ fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, mut pipe: File) {
     drop(writeln!(pipe, "{DONE}"));
 }
 
-/// In the parent: logs what the child says. The error is empty if everything has been said.
-fn listen(log: Log<'_>, conf: &MainConf, mut child: Child) -> Result<(), String> {
+/// In the parent: logs what the child says. True if it had nothing to complain about.
+fn listen(log: Log<'_>, conf: &MainConf, mut child: Child) -> io::Result<bool> {
     let limit = Duration::from_millis(conf.preflight_timeout.unwrap_or(TIMEOUT) as u64);
     let deadline = Instant::now() + limit;
     let mut app = &*conf.apps[0];
-    let mut result = Ok(());
+    let mut is_good = true;
     loop {
-        match child.listen(deadline).map_err(|error| error.to_string())? {
-            Said::Line(line) if line == DONE => {
-                child.end(true);
-                return result;
-            }
+        let text = match child.listen(deadline)? {
+            Said::Line(line) if line == DONE => return Ok(is_good),
             Said::Line(line) => {
-                let mut text = line.chars();
-                match text.next() {
-                    Some(NEXT) => {
-                        let index = text.as_str().parse::<usize>().unwrap_or_default();
-                        app = conf.apps.get(index).map_or(app, |app| app);
+                let (kind, text) = line.split_at_checked(1).unwrap_or_default();
+                match kind {
+                    NEXT => {
+                        app = text
+                            .parse()
+                            .ok()
+                            .and_then(|i: usize| conf.apps.get(i))
+                            .map_or(app, |app| app)
                     }
-                    Some(FAILED) => {
-                        emerg(log, app, text.as_str());
-                        result = Err(String::new());
+                    FAILED => {
+                        emerg(log, app, text);
+                        is_good = false;
                     }
-                    _ => log.write(Level::Emerg, format!("wsgi: {}", text.as_str())),
+                    _ => log.write(Level::Emerg, format!("wsgi: {text}")),
                 }
+                continue;
             }
-            Said::NotYet => {
-                child.end(true);
-                let (app_name, seconds) = (name(&app.value), limit.as_secs_f64());
-                let text = format!(
-                    "wsgi: {app_name} was not imported within {seconds} s (wsgi_preflight_timeout)"
-                );
-                emerg(log, app, &text);
-                return Err(String::new());
-            }
-            Said::Nothing => {
-                let how = match child.end(false) {
-                    Ended::Signal(signal) => format!("signal {signal}"),
-                    Ended::Exit(code) => format!("exit code {code}"),
-                };
-                // It has said why.
-                if result.is_ok() {
-                    let app_name = name(&app.value);
-                    emerg(
-                        log,
-                        app,
-                        &format!("wsgi: importing {app_name} ended the process ({how})"),
-                    );
+            Said::NotYet => too_slow(app, limit),
+            Said::Nothing if !is_good => return Ok(false),
+            Said::Nothing => match child.ended(deadline) {
+                Ended::Signal(libc::SIGKILL) if Instant::now() >= deadline => too_slow(app, limit),
+                ended => {
+                    format!("wsgi: importing {} ended the process ({ended})", name(&app.value))
                 }
-                return Err(String::new());
-            }
-        }
+            },
+        };
+        emerg(log, app, &text);
+        return Ok(false);
     }
+}
+
+fn too_slow(app: &Placed<App>, limit: Duration) -> String {
+    let (name, seconds) = (name(&app.value), limit.as_secs_f64());
+    format!("wsgi: {name} was not imported within {seconds} s (wsgi_preflight_timeout)")
 }
 
 /// Logs with the place of the application's `wsgi_pass`.

@@ -38,7 +38,26 @@ impl Job {
 
     /// What is known of the body if these blocks end it.
     pub fn whole(&self, blocks: &[PyBlock]) -> Body {
-        Body { length: self.sent() + length(blocks), is_one: is_one_buffer(blocks) }
+        let is_one = is_one_buffer(blocks) && !self.output.borrow().is_holding();
+        Body { length: self.sent() + length(blocks), is_one }
+    }
+
+    /// Whether blocks, of a body that goes on, are to be held before the head goes out: then an error may
+    /// still replace it.
+    pub fn holds(&self, head: &Head, blocks: &[PyBlock]) -> bool {
+        let (r, output, length) = (self.request(), self.output.borrow(), length(blocks));
+        let (status, fields) = (head.status(), head.fields());
+        output.has_room_for(length as usize)
+            && head.content_length().is_none_or(|declared| self.sent() + length < declared)
+            // Its application is not to go on.
+            && !r.is_head()
+            && self.conf().rules.may_hold(r, status, fields, output.is_buffering())
+    }
+
+    /// Holds them.
+    pub fn hold(&self, blocks: Vec<PyBlock>) {
+        self.meter.borrow_mut().admit(length(&blocks));
+        self.output.borrow_mut().hold(blocks);
     }
 
     /// Sends the head, which has not been done. `whole`: what is known if this is the whole body. False if

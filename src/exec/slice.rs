@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::handler::{Job, State, Then, Turn};
 use crate::nginx::{self, Level, Request, process, regular_file_size};
 use crate::py::PyBlock;
-use crate::wsgi::{Exchange, Step};
+use crate::wsgi::{Exchange, Head, Step};
 
 use super::inline::{self, Inline};
 use super::sending::Body;
@@ -155,7 +155,7 @@ impl Slice<'_, '_> {
     /// An empty item: sends the head with `wsgi_optimize_send_headers`, which may show that no body is due.
     fn empty(&self) -> Result<bool, Error> {
         let is_due = self.job.conf().optimize_send_headers.is_on()
-            && self.exchange.waiting_head(self.py).is_some();
+            && self.exchange.waiting_head(self.py, |_| ()).is_some();
         if !is_due {
             return Ok(false);
         }
@@ -165,6 +165,12 @@ impl Slice<'_, '_> {
 
     /// Sends blocks. `is_all`: nothing follows.
     fn send(&self, blocks: Vec<PyBlock>, is_all: bool) -> Result<(), Error> {
+        let may_hold = !is_all && !self.job.is_head_sent();
+        let holds = |head: &Head| self.job.holds(head, &blocks);
+        if may_hold && self.exchange.waiting_head(self.py, holds) == Some(true) {
+            self.job.hold(blocks);
+            return Ok(());
+        }
         if self.send_head(is_all.then(|| self.job.whole(&blocks)))? {
             self.job.send(blocks, is_all);
         }

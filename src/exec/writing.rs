@@ -12,6 +12,7 @@ use crate::handler::State;
 use crate::nginx::event::{self, Blocking};
 use crate::nginx::{self, Flow, Level, Spool, os_error_text};
 use crate::py::PyBlock;
+use crate::wsgi::Head;
 
 use super::name;
 use super::slice::Slice;
@@ -57,7 +58,10 @@ impl Slice<'_, '_> {
         if is_head_sent || !self.job.conf().write_buffering.is_on() {
             return self.send_head(None).map(|_| false);
         }
-        let length = self.exchange.waiting_head(self.py).ok_or(Error::NoStartResponse)?;
+        let length = self
+            .exchange
+            .waiting_head(self.py, Head::content_length)
+            .ok_or(Error::NoStartResponse)?;
         self.job.meter.borrow_mut().declare(length);
         Ok(true)
     }

@@ -113,6 +113,21 @@ impl ResponseRules {
         }
     }
 
+    /// Whether the beginning of a response may be held back: it is the application's to give, and to be
+    /// buffered, which its fields may decide instead of `is_buffering`.
+    pub fn may_hold<'a>(
+        &self,
+        r: Request<'_>,
+        status: u16,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        is_buffering: bool,
+    ) -> bool {
+        let accel = self.accel(fields);
+        accel.buffering.unwrap_or(is_buffering)
+            && accel.redirect.is_none()
+            && !self.intercepts(r, status)
+    }
+
     /// Reads the X-Accel headers among `fields`, without those that are ignored.
     pub(super) fn accel<'a>(
         &self,

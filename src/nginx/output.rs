@@ -58,6 +58,8 @@ pub struct Output<B> {
     free: *mut ngx_chain_t,
     busy: *mut ngx_chain_t,
     parked: Vec<B>,
+    /// Small blocks that were copied together, for as long.
+    copies: Vec<Vec<u8>>,
     /// What nginx has not been given yet, less than a page.
     held: Vec<B>,
     held_length: usize,
@@ -81,6 +83,7 @@ impl<B: Block> Output<B> {
             free: ptr::null_mut(),
             busy: ptr::null_mut(),
             parked: Vec::new(),
+            copies: Vec::new(),
             held: Vec::new(),
             held_length: 0,
             is_buffering,
@@ -172,10 +175,8 @@ impl<B: Block> Output<B> {
     /// Sends `blocks`, none of them empty. `last`: the body is complete with them.
     pub fn send(&mut self, mut blocks: Vec<B>, last: bool) -> Flow {
         if self.is_buffering {
-            self.held_length += blocks.iter().map(|block| block.as_bytes().len()).sum::<usize>();
-            self.held.extend(blocks);
-            // SAFETY: set when nginx starts.
-            if !last && self.held_length < unsafe { ngx_pagesize } {
+            self.hold(blocks);
+            if !last && self.has_room_for(0) {
                 return Flow::Taken;
             }
             blocks = self.take_held();
@@ -184,7 +185,9 @@ impl<B: Block> Output<B> {
             return Flow::Taken;
         }
         let mut chain = ChainBuilder::new(self.r, &mut self.free);
-        let built = chain.blocks(&blocks).and_then(|()| chain.close(last, self.is_buffering));
+        let built = chain
+            .blocks(&blocks, &mut self.copies)
+            .and_then(|()| chain.close(last, self.is_buffering));
         let chain = chain.first;
         self.parked.extend(blocks);
         self.pass(built, chain, last)
@@ -195,7 +198,8 @@ impl<B: Block> Output<B> {
         let mut chain = ChainBuilder::new(self.r, &mut self.free);
         let mut built = Some(());
         if length > 0 {
-            built = chain.file(fd, offset, length);
+            // SAFETY: the structure is in the request's pool; the application's file is closed later.
+            built = unsafe { file(self.r, fd).and_then(|file| chain.file(file, offset, length)) };
         }
         self.has_file = true;
         let built = built.and_then(|()| chain.close(last, self.is_buffering));
@@ -215,10 +219,11 @@ impl<B: Block> Output<B> {
     pub fn send_spool(&mut self, spool: &mut Spool) -> Flow {
         let held = self.take_held();
         let mut chain = ChainBuilder::new(self.r, &mut self.free);
-        let mut built = chain.blocks(&held);
+        let mut built = chain.blocks(&held, &mut self.copies);
         self.parked.extend(held);
-        if let Some((fd, offset, length)) = spool.take_file() {
-            built = built.and_then(|()| chain.file(fd, offset, length));
+        if let Some((file, offset, length)) = spool.take_file() {
+            // SAFETY: the file of the spool is open until the request's pool is destroyed.
+            built = built.and_then(|()| unsafe { chain.file(file, offset, length) });
         }
         if let Some(memory) = spool.take_memory() {
             built = built.and_then(|()| chain.referenced(memory));
@@ -238,7 +243,11 @@ impl<B: Block> Output<B> {
     /// The blocks that nginx is done with, to be dropped where their owners can be.
     #[must_use]
     pub fn release(&mut self) -> Vec<B> {
-        if self.busy.is_null() { core::mem::take(&mut self.parked) } else { Vec::new() }
+        if !self.busy.is_null() {
+            return Vec::new();
+        }
+        self.copies.clear();
+        core::mem::take(&mut self.parked)
     }
 
     /// All blocks, because the request's pool is being destroyed and with it whatever nginx still held.
@@ -246,6 +255,28 @@ impl<B: Block> Output<B> {
     pub fn surrender(&mut self) -> Vec<B> {
         self.parked.append(&mut self.held);
         core::mem::take(&mut self.parked)
+    }
+
+    /// Whether blocks may be held before the head is sent: `length` more bytes do not make a page.
+    pub fn has_room_for(&self, length: usize) -> bool {
+        // SAFETY: set when nginx starts.
+        self.held_length + length < unsafe { ngx_pagesize }
+    }
+
+    /// Whether nginx may hold blocks.
+    pub fn is_buffering(&self) -> bool {
+        self.is_buffering
+    }
+
+    /// Whether blocks are held.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Holds blocks, to be sent before others.
+    pub fn hold(&mut self, blocks: Vec<B>) {
+        self.held_length += blocks.iter().map(|block| block.as_bytes().len()).sum::<usize>();
+        self.held.extend(blocks);
     }
 
     fn take_held(&mut self) -> Vec<B> {
@@ -339,6 +370,21 @@ pub fn regular_file_size(fd: i32) -> Option<u64> {
     }
 }
 
+/// nginx's structure for an application's open file. `None` if memory runs out.
+fn file(r: *mut ngx_http_request_t, fd: i32) -> Option<*mut ngx_file_t> {
+    // SAFETY: a zeroed ngx_file_t is valid; the pool and the log outlive it.
+    unsafe {
+        let file = &mut *pool::zeroed::<ngx_file_t>((*r).pool)?.as_ptr();
+        file.fd = fd;
+        // nginx prints the name, as a C string, when sending fails.
+        let name = c"file of an application";
+        file.name.len = name.count_bytes();
+        file.name.data = name.as_ptr().cast_mut().cast();
+        file.log = (*(*r).connection).log;
+        Some(file)
+    }
+}
+
 /// Marks our buffers; any address that is ours alone will do.
 fn tag() -> *mut core::ffi::c_void {
     static TAG: u8 = 0;
@@ -359,11 +405,15 @@ impl<'o> ChainBuilder<'o> {
     }
 
     /// Adds the blocks, small neighbours together.
-    fn blocks<B: Block>(&mut self, blocks: &[B]) -> Option<()> {
+    fn blocks<B: Block>(&mut self, blocks: &[B], copies: &mut Vec<Vec<u8>>) -> Option<()> {
         for group in groups(blocks) {
             match group {
                 [block] => self.referenced(block.as_bytes())?,
-                blocks => self.copied(blocks)?,
+                blocks => {
+                    // Not into the request's pool, which would keep the copy until the request ends.
+                    copies.push(blocks.iter().map(Block::as_bytes).collect::<Vec<_>>().concat());
+                    self.referenced(copies.last()?)?;
+                }
             }
         }
         Some(())
@@ -382,25 +432,9 @@ impl<'o> ChainBuilder<'o> {
         Some(())
     }
 
-    fn copied<B: Block>(&mut self, blocks: &[B]) -> Option<()> {
-        let bytes = blocks.iter().map(Block::as_bytes);
-        // SAFETY: the pool lives as long as the request and so longer than the buffer.
-        let copy = unsafe { pool::concat((*self.r).pool, bytes)? };
-        self.referenced(copy)
-    }
-
-    fn file(&mut self, fd: i32, offset: u64, length: u64) -> Option<()> {
-        // SAFETY: a zeroed ngx_file_t is valid; the pool and the log outlive it.
-        let file = unsafe {
-            let file = &mut *pool::zeroed::<ngx_file_t>((*self.r).pool)?.as_ptr();
-            file.fd = fd;
-            // nginx prints the name, as a C string, when sending fails.
-            let name = c"file of an application";
-            file.name.len = name.count_bytes();
-            file.name.data = name.as_ptr().cast_mut().cast();
-            file.log = (*(*self.r).connection).log;
-            file
-        };
+    /// # Safety
+    /// `file` must be valid, and open, until the buffer has been consumed.
+    unsafe fn file(&mut self, file: *mut ngx_file_t, offset: u64, length: u64) -> Option<()> {
         let buf = self.push()?;
         buf.set_in_file(1);
         buf.file = file;

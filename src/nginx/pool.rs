@@ -40,27 +40,6 @@ pub unsafe fn copy<'a>(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<&'a mut [u
     }
 }
 
-/// Copies `parts` into `pool`, one after the other. `None` if memory runs out.
-///
-/// # Safety
-/// As for `copy`.
-pub unsafe fn concat<'a, 'b>(
-    pool: *mut ngx_pool_t,
-    parts: impl Iterator<Item = &'b [u8]> + Clone,
-) -> Option<&'a mut [u8]> {
-    let length: usize = parts.clone().map(<[u8]>::len).sum();
-    // SAFETY: ngx_pnalloc gives that many bytes, and the parts fill them.
-    unsafe {
-        let start = NonNull::new(ngx_pnalloc(pool, length.max(1)).cast::<u8>())?.as_ptr();
-        let mut end = start;
-        for part in parts {
-            ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
-            end = end.add(part.len());
-        }
-        Some(core::slice::from_raw_parts_mut(start, length))
-    }
-}
-
 /// Zeroed memory for a plain C structure. `None` if memory runs out.
 ///
 /// # Safety

@@ -79,12 +79,11 @@ impl Spool {
         }
     }
 
-    /// Descriptor, offset and length of what is new in the file.
-    pub(super) fn take_file(&mut self) -> Option<(i32, u64, u64)> {
+    /// The file, offset and length of what is new in it.
+    pub(super) fn take_file(&mut self) -> Option<(*mut ngx_file_t, u64, u64)> {
         let (offset, length) = (self.given, self.written - self.given);
         self.given = self.written;
-        // SAFETY: the file is in the request's pool.
-        self.file.filter(|_| length > 0).map(|file| (unsafe { (*file).fd }, offset, length))
+        self.file.filter(|_| length > 0).map(|file| (file, offset, length))
     }
 
     /// What is new in memory; it comes after the file.

@@ -1,8 +1,8 @@
 //! Interpreters, and the one way into them.
 //!
 //! A worker has one main interpreter, made by `runtime::start` after the fork, and a sub-interpreter for
-//! each application that is to have one. Both live until the process ends. `Interpreter::enter` is the
-//! only place in the crate that attaches a thread to Python.
+//! each application that is to have one. Both live until the process ends. This file is the only place in
+//! the crate that attaches a thread to Python, and nginx's thread the only one that it attaches.
 //!
 //! All interpreters share one GIL. A sub-interpreter is entered by way of the main one: up to Python 3.11
 //! PyGILState, which PyO3 attaches with, knows of no other and would wait for ever for a GIL that its own

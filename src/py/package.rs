@@ -1,6 +1,6 @@
 //! The package `ngx_wsgi`: the Python half of the module, embedded in it, and what it needs of Rust.
 //!
-//! Made once per interpreter by `runtime::start`, kept in the interpreter's state.
+//! Made once per interpreter and kept with it.
 
 use core::ffi::CStr;
 use std::path::PathBuf;

@@ -181,7 +181,7 @@ pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: fn()) {
     }
     let (done, wait) = mpsc::channel::<()>();
     // Without this guard a function that blocks would keep the worker for ever.
-    let guard = thread::spawn(move || {
+    let guard = thread::Builder::new().spawn(move || {
         if wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
             on_timeout();
             // SAFETY: ends the process without running destructors, which is the purpose.
@@ -198,7 +198,8 @@ pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: fn()) {
     }
     Interpreter::end_all();
     drop(done);
-    let _ = guard.join();
+    // Without a guard, for want of memory, it has ended all the same.
+    let _ = guard.map(thread::JoinHandle::join);
 }
 
 #[cfg(test)]

@@ -49,18 +49,18 @@ struct Warned {
 
 enum Loaded {
     NotYet,
-    Ready { callable: Owned<Py<PyAny>>, source: Source },
-    Failed { at: Instant, source: Source, reason: String, is_final: bool },
+    Ready { callable: Owned<Py<PyAny>>, origin: Origin },
+    Failed { at: Instant, origin: Origin, reason: String, is_final: bool },
 }
 
 /// The file that the code comes from, and how it looked before it was read.
 #[derive(Clone, Default)]
-struct Source {
+struct Origin {
     file: Option<PathBuf>,
     stamp: Option<Stamp>,
 }
 
-impl Source {
+impl Origin {
     fn of(file: Option<&Path>) -> Self {
         Self { file: file.map(Path::to_owned), stamp: file.and_then(stamp) }
     }
@@ -115,13 +115,13 @@ impl App {
 
     /// Whether the file has changed since it was imported.
     pub fn has_changed(&self) -> bool {
-        matches!(&*self.loaded.borrow(), Loaded::Ready { source, .. } if source.has_changed())
+        matches!(&*self.loaded.borrow(), Loaded::Ready { origin, .. } if origin.has_changed())
     }
 
     /// The file that the code comes from, once that is known.
     pub fn file(&self) -> Option<PathBuf> {
         match &*self.loaded.borrow() {
-            Loaded::Ready { source, .. } | Loaded::Failed { source, .. } => source.file.clone(),
+            Loaded::Ready { origin, .. } | Loaded::Failed { origin, .. } => origin.file.clone(),
             Loaded::NotYet => self.target().script().map(PathBuf::from),
         }
     }
@@ -138,27 +138,30 @@ impl App {
         interpreter: &'static Interpreter,
         renew: bool,
     ) -> Result<Bound<'py, PyAny>, Error> {
+        let mut renew = renew;
         match &*self.loaded.borrow() {
-            Loaded::Ready { callable, source } if !(renew && source.has_changed()) => {
+            Loaded::Ready { callable, origin } if !(renew && origin.has_changed()) => {
                 return Ok(callable.get(py).bind(py).clone());
             }
-            Loaded::Failed { at, source, reason, is_final }
-                if (*is_final || at.elapsed() < RETRY_AFTER) && !source.has_changed() =>
+            Loaded::Failed { at, origin, reason, is_final }
+                if (*is_final || at.elapsed() < RETRY_AFTER) && !origin.has_changed() =>
             {
                 return Err(Error::NotLoaded(reason.clone()));
             }
+            // The module may have been imported for another callable in it.
+            Loaded::Failed { origin, .. } => renew |= origin.has_changed(),
             _ => {}
         }
-        let mut source = Source::of(self.file().as_deref());
-        match self.load(py, interpreter, &mut source) {
+        let mut origin = Origin::of(self.file().as_deref());
+        match self.load(py, interpreter, renew, &mut origin) {
             Ok(callable) => {
                 let owned = Owned::new(interpreter, callable.clone().unbind());
-                let before = self.loaded.replace(Loaded::Ready { callable: owned, source });
+                let before = self.loaded.replace(Loaded::Ready { callable: owned, origin });
                 // Its destructors may come back here.
                 drop(before);
                 Ok(callable)
             }
-            Err(error) => Err(self.note_failure(py, interpreter, source, error)),
+            Err(error) => Err(self.note_failure(py, interpreter, origin, error)),
         }
     }
 
@@ -167,17 +170,17 @@ impl App {
         &self,
         py: Python<'_>,
         interpreter: &Interpreter,
-        source: Source,
+        origin: Origin,
         error: Error,
     ) -> Error {
         let (Error::Import(raised) | Error::Middleware(_, raised)) = &error else { return error };
         let described = interpreter.package().describe(py, raised);
         let (at, reason) = (Instant::now(), described.summary);
-        let is_known = matches!(&*self.loaded.borrow(), Loaded::Failed { source: last, reason: known, .. }
-            if last.stamp == source.stamp && *known == reason);
+        let is_known = matches!(&*self.loaded.borrow(), Loaded::Failed { origin: last, reason: known, .. }
+            if last.stamp == origin.stamp && *known == reason);
         let is_final = described.is_refusal;
         let before =
-            self.loaded.replace(Loaded::Failed { at, source, reason: reason.clone(), is_final });
+            self.loaded.replace(Loaded::Failed { at, origin, reason: reason.clone(), is_final });
         drop(before);
         if is_known { Error::NotLoaded(reason) } else { error }
     }
@@ -187,13 +190,14 @@ impl App {
         &self,
         py: Python<'py>,
         interpreter: &Interpreter,
-        source: &mut Source,
+        renew: bool,
+        origin: &mut Origin,
     ) -> Result<Bound<'py, PyAny>, Error> {
         let directories = self.directories.borrow().clone();
         let package = interpreter.package();
-        let wanted = wanted(self.target(), &directories, self.is_watched.get());
+        let wanted = wanted(self.target(), &directories, renew || self.is_watched.get());
         let loaded = package.load(py, &wanted).map_err(Error::Import)?;
-        *source = Source { file: loaded.file, stamp: loaded.stamp };
+        *origin = Origin { file: loaded.file, stamp: loaded.stamp };
         let mut callable = loaded.callable;
         for middleware in self.key.middleware.iter().rev() {
             let failed = |error| Error::Middleware(middleware.to_string(), error);

@@ -186,9 +186,9 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// The head that waits to be sent: `None` if there is none, else its Content-Length.
-    pub fn waiting_head(&self, py: Python<'_>) -> Option<Option<u64>> {
-        self.responder.bind(py).get().waiting()
+    /// What `f` says of the head that waits to be sent, if there is one.
+    pub fn waiting_head<R>(&self, py: Python<'_>, f: impl FnOnce(&Head) -> R) -> Option<R> {
+        self.responder.bind(py).get().waiting(f)
     }
 
     /// Takes the head out to send it, if `start_response` has been called.

@@ -55,9 +55,9 @@ impl<H: Host> Responder<H> {
         Ok(())
     }
 
-    /// The head that waits to be sent: `None` if there is none, else its Content-Length.
-    pub fn waiting(&self) -> Option<Option<u64>> {
-        self.head.borrow().as_ref().map(Head::content_length)
+    /// What `f` says of the head that waits to be sent, if there is one.
+    pub fn waiting<R>(&self, f: impl FnOnce(&Head) -> R) -> Option<R> {
+        self.head.borrow().as_ref().map(f)
     }
 
     /// Takes the head out to send it. From now on it cannot be replaced.

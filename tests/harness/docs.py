@@ -24,7 +24,8 @@ def application(environ, start_response):
 '''
 
 # What the template of the harness says already, or what would leave the folder of the test.
-OF_THE_TEMPLATE = r"^\s*(load_module|worker_processes|user|pid|daemon|error_log|access_log)\s[^;]*;|^events\s*\{[^}]*\}"
+OF_THE_TEMPLATE = (r"^\s*(load_module|worker_processes|user|pid|daemon|error_log|access_log|"
+                   r"(client_body|proxy|fastcgi|uwsgi|scgi)_temp_path)\s[^;]*;|^events\s*\{[^}]*\}")
 
 
 def blocks(text, language="nginx"):

@@ -30,7 +30,7 @@ setter! {
 setter! {
     /// `wsgi_middleware MODULE [callable]`, `wsgi_middleware off`
     middleware(cf, conf: LocationConf) {
-        if cf.args()[1].as_bytes() == b"off" {
+        if cf.args()[1].as_bytes().eq_ignore_ascii_case(b"off") {
             if cf.args().len() > 2 {
                 return cf.error("\"wsgi_middleware off\" takes no callable");
             }
@@ -66,6 +66,9 @@ setter! {
             return is_duplicate();
         }
         match text(cf, 1) {
+            Some(name) if name.contains('$') => {
+                return cf.error("\"wsgi_interpreter\" takes no variables");
+            }
             Some(name) if !name.is_empty() => conf.interpreter = Some(cf.placed(name)),
             _ => return cf.error("\"wsgi_interpreter\" takes a name"),
         }
@@ -107,8 +110,8 @@ setter! {
     var(cf, conf: LocationConf) {
         let name = cf.args()[1].as_bytes().to_vec();
         let shown = cf.args()[1].to_string();
-        if name.is_empty() {
-            return cf.error("invalid name \"\" in \"wsgi_var\"");
+        if name.is_empty() || name.contains(&b'$') {
+            return cf.error(&format!("invalid name \"{shown}\" in \"wsgi_var\""));
         }
         let is_ours = name.starts_with(b"wsgi.") || name.starts_with(b"ngx.");
         if is_ours && name != b"wsgi.url_scheme" {

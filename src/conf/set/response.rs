@@ -3,14 +3,15 @@
 use nginx_sys::{ngx_conf_t, ngx_parse_size};
 
 use crate::conf::LocationConf;
-use crate::conf::ext::ConfExt;
+use crate::conf::ext::{ConfExt, FAILED};
 
 use super::{DONE, is_duplicate, say};
 
 setter! {
     /// `wsgi_hide_header field`
     hide_header(cf, conf: LocationConf) {
-        conf.hide_headers.get_or_insert_default().push(field(cf));
+        let Some(field) = field(cf) else { return FAILED };
+        conf.hide_headers.get_or_insert_default().push(field);
         DONE
     }
 }
@@ -18,7 +19,8 @@ setter! {
 setter! {
     /// `wsgi_pass_header field`
     pass_header(cf, conf: LocationConf) {
-        conf.pass_headers.get_or_insert_default().push(field(cf));
+        let Some(field) = field(cf) else { return FAILED };
+        conf.pass_headers.get_or_insert_default().push(field);
         DONE
     }
 }
@@ -52,7 +54,13 @@ setter! {
     }
 }
 
-/// The name of a header, in lower case.
-fn field(cf: &ngx_conf_t) -> Vec<u8> {
-    cf.args()[1].as_bytes().to_ascii_lowercase()
+/// The name of a header, in lower case; logs what is wrong with it.
+fn field(cf: &mut ngx_conf_t) -> Option<Vec<u8>> {
+    let field = cf.args()[1].as_bytes().to_ascii_lowercase();
+    if !field.is_empty() && field.iter().all(|byte| byte.is_ascii_graphic() && *byte != b':') {
+        return Some(field);
+    }
+    let (directive, name) = (cf.args()[0].to_string(), cf.args()[1].to_string());
+    cf.error(&format!("invalid header name \"{name}\" in \"{directive}\""));
+    None
 }
