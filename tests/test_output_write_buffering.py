@@ -157,7 +157,7 @@ def test_bodies(server):
             assert client.request("GET", "/inside").body == b"zero one two three four"
             assert client.request("GET", "/file").body == b"before the data"
             assert client.request("GET", "/biglist?5000").body == LINES + b"the end"
-    assert not spilled(server)
+    wait_for(lambda: not spilled(server), "the file to be closed")
 
 
 def test_the_length_is_known_if_a_list_is_returned(server):
@@ -279,7 +279,7 @@ def test_no_file_for_what_fits_into_memory(nginx):
     client = server.connect()
     client.send_request("GET", "/wait")
     wait_notes(server, "written")
-    assert not spilled(server)
+    wait_for(lambda: not spilled(server), "the file to be closed")
     touch(server, "go")
     assert len(client.read_response().body) == 2003
 

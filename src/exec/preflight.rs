@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 use nginx_sys::{ngx_cycle_t, ngx_msec_t};
@@ -56,7 +57,9 @@ pub fn run(cycle: &ngx_cycle_t) -> Result<(), ()> {
 }
 
 /// In the child: imports everything.
-fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, mut pipe: File) {
+fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, pipe: File) {
+    // Not to be closed: an import may have closed all descriptors.
+    let mut pipe = ManuallyDrop::new(pipe);
     // Nobody listens any more if this fails.
     let mut say = |kind: &str, text: &str| drop(writeln!(pipe, "{kind}{text}"));
     if let Err(error) = process::become_worker(cycle) {
