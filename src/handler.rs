@@ -72,8 +72,8 @@ pub struct Job {
     pub state: Cell<State>,
     pub output: RefCell<Output<PyBlock>>,
     pub meter: RefCell<Meter>,
-    /// What `write()` could not send at once.
-    pub spool: RefCell<Option<Spool>>,
+    /// What `write()` could not send at once. Boxed, because hardly a request has one.
+    pub spool: RefCell<Option<Box<Spool>>>,
     pub exchange: RefCell<Option<Exchange<Inline>>>,
     /// Whether the application's file has changed since this worker imported it.
     pub is_stale: Cell<bool>,

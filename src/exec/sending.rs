@@ -6,7 +6,7 @@
 use crate::block::Block;
 use crate::error::Error;
 use crate::handler::{Job, State, Then};
-use crate::nginx::{self, Flow, HeadFlow, Level, Ranges, ResponseHead, Spool, is_one_buffer};
+use crate::nginx::{self, Flow, HeadFlow, Level, Ranges, ResponseHead, is_one_buffer};
 use crate::py::PyBlock;
 use crate::wsgi::Head;
 
@@ -168,7 +168,7 @@ impl Job {
 
     /// Whether written bytes are missing.
     pub fn has_lost_bytes(&self) -> bool {
-        self.spool.borrow().as_ref().is_some_and(Spool::has_failed)
+        self.spool.borrow().as_ref().is_some_and(|spool| spool.has_failed())
     }
 
     /// Sets what nginx's answer leads to.

@@ -113,7 +113,7 @@ impl Slice<'_, '_> {
         // SAFETY: the spool is part of the job, which lives in the request's pool; a location with an
         // application has a path.
         let spool = spool.get_or_insert_with(|| unsafe {
-            Spool::new(r.as_ptr(), conf.temp_path, conf.write_buffer_size)
+            Box::new(Spool::new(r.as_ptr(), conf.temp_path, conf.write_buffer_size))
         });
         if self.job.output.borrow().is_drained() {
             spool.rewind();

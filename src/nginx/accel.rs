@@ -63,6 +63,8 @@ impl Ignored {
 pub struct ResponseRules {
     /// In lower case.
     hidden: Vec<Vec<u8>>,
+    /// The lengths of these names, a bit for each: most headers need no comparison.
+    hidden_lengths: u64,
     ignored: Ignored,
     intercept_errors: bool,
 }
@@ -91,12 +93,15 @@ impl ResponseRules {
     ) -> Self {
         let default = HIDDEN.iter().map(|name| name.to_vec());
         let hidden = default.chain(hide.iter().cloned()).filter(|name| !pass.contains(name));
-        Self { hidden: hidden.collect(), ignored, intercept_errors }
+        let hidden: Vec<_> = hidden.collect();
+        let hidden_lengths = hidden.iter().fold(0, |lengths, name| lengths | length_bit(name));
+        Self { hidden, hidden_lengths, ignored, intercept_errors }
     }
 
     /// Whether the client does not get to see a header.
     pub(super) fn hides(&self, name: &[u8]) -> bool {
-        self.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
+        self.hidden_lengths & length_bit(name) != 0
+            && self.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
     }
 
     /// Whether nginx answers a response of this status by a page of its own (`error_page`).
@@ -136,6 +141,10 @@ impl ResponseRules {
         const PREFIX: &[u8] = b"x-accel-";
         let mut accel = Accel::default();
         for (name, value) in fields {
+            // Hardly any header begins so.
+            if !matches!(name.first(), Some(b'x' | b'X')) {
+                continue;
+            }
             let Some((prefix, name)) = name.split_at_checked(PREFIX.len()) else { continue };
             if !prefix.eq_ignore_ascii_case(PREFIX) {
                 continue;
@@ -183,6 +192,10 @@ impl Accel<'_> {
         }
         Some(())
     }
+}
+
+fn length_bit(name: &[u8]) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// Whether the header is one of the redirected response as well.
