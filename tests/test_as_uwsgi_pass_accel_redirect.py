@@ -44,7 +44,7 @@ APP = """
 CONFIG = """
     location / { twin_pass; }
     location /files/ { internal; alias %%FOLDER%%/files/; }
-    location /added/ { internal; alias %%FOLDER%%/files/; add_header X-Added yes; expires 1h; }
+    location /added/ { internal; alias %%FOLDER%%/files/; add_header X-Added yes; expires epoch; }
     location /text { internal; return 200 "text $request_method $args"; }
     location /proxied/ { internal; proxy_pass http://127.0.0.1:%%PORT%%/; }
     location /other/ { internal; rewrite ^/other(/.*)$ $1 break; other_pass; }
