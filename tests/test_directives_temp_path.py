@@ -5,7 +5,7 @@ import os
 import pytest
 
 from harness.conf import accepts, not_allowed, refuses, wrong_count
-from harness.nginx import open_fds, wait_for
+from harness.nginx import MODULE, open_fds, wait_for
 
 NAME = "wsgi_temp_path"
 WRITER = """
@@ -72,6 +72,7 @@ def test_relative_to_the_prefix_and_used_by_write_over_http2(nginx, folder):
 
 
 @pytest.mark.vendored_only
+@pytest.mark.skipif("/vendored/" not in MODULE, reason="this module was built without NGX_HTTP_WSGI_TEMP_PATH")
 def test_default_of_the_build_is_only_made_where_there_is_an_application(nginx, folder):
     """This build is made with NGX_HTTP_WSGI_TEMP_PATH=wsgi_temp_of_build."""
     default = "# wsgi_temp_path is not given"

@@ -4,7 +4,7 @@ import pytest
 
 from harness.apps import serve, touch, wait_notes
 from harness.conf import accepts, duplicate, not_allowed, refuses, wrong_count
-from harness.nginx import open_fds, wait_for
+from harness.nginx import MODULE, open_fds, wait_for
 
 SIZE = "wsgi_write_buffer_size"
 TEMP = "wsgi_temp_path %%FOLDER%%/temp_wsgi;"
@@ -148,6 +148,7 @@ def held(server, folder):
 
 
 @pytest.mark.vendored_only
+@pytest.mark.skipif("/vendored/" not in MODULE, reason="this module was built without NGX_HTTP_WSGI_TEMP_PATH")
 def test_the_default_of_the_build_is_below_the_prefix(nginx):
     """The vendored build is made with NGX_HTTP_WSGI_TEMP_PATH=wsgi_temp_of_build."""
     server = serve(nginx, APP, "location / { wsgi_write_buffering on; wsgi_pass app.py; }",
