@@ -1,4 +1,4 @@
-"""wsgi_write_buffering and its size, the default of wsgi_temp_path, and the flags and lists of the response."""
+"""wsgi_write_buffer_size, and the default of wsgi_temp_path."""
 
 import pytest
 
@@ -8,9 +8,6 @@ from harness.nginx import MODULE, open_fds, wait_for
 
 SIZE = "wsgi_write_buffer_size"
 TEMP = "wsgi_temp_path %%FOLDER%%/temp_wsgi;"
-FLAGS = ["wsgi_write_buffering", "wsgi_output_buffering", "wsgi_optimize_send_headers", "wsgi_allow_ranges",
-         "wsgi_pass_request_body", "wsgi_intercept_errors"]
-LISTS = ["wsgi_hide_header", "wsgi_pass_header"]
 APP = """
     def at_write(environ, start_response):
         # So many bytes, and then a pause.
@@ -88,57 +85,13 @@ def test_size_refused(nginx, directive, message):
     refuses(nginx(f"\n{directive}\n", start=False), directive, message)
 
 
-# -- flags and lists --------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("name", FLAGS)
-@pytest.mark.parametrize("level", ["http", "server", "location"])
-def test_flag_accepted(nginx, app, name, level):
-    app("")
-    text = {key: f"{name} on;" if key == level else "" for key in ("http", "server", "location")}
-    accepts(nginx(text["server"] + "location / { %s wsgi_pass app.py; }" % text["location"], http=text["http"],
-                  start=False))
-
-
-@pytest.mark.parametrize("name", FLAGS)
-@pytest.mark.parametrize("arguments, message", [
-    ("", wrong_count("%")), (" on off", wrong_count("%")),
-    (" 1", 'invalid value "1" in "%" directive, it must be "on" or "off"'),
-    (" true", 'invalid value "true" in "%" directive, it must be "on" or "off"'),
-    (" $on", 'invalid value "$on" in "%" directive, it must be "on" or "off"'),
-    (" on; % off", duplicate("%")), (" off; % off", duplicate("%")),
-])
-def test_flag_refused(nginx, name, arguments, message):
-    directive = name + arguments.replace("%", name) + ";"
-    refuses(nginx(f"\n{directive}\n", start=False), directive, message.replace("%", name))
-
-
-@pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("level", ["http", "server", "location"])
-def test_list_accepted(nginx, app, name, level):
-    """As often as one likes."""
-    app("")
-    text = {key: f"{name} X-One; {name} X-Two; {name} X-One;" if key == level else ""
-            for key in ("http", "server", "location")}
-    accepts(nginx(text["server"] + "location / { %s wsgi_pass app.py; }" % text["location"], http=text["http"],
-                  start=False))
-
-
-@pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("arguments", ["", " X-One X-Two"])
-def test_list_refused(nginx, name, arguments):
-    directive = f"{name}{arguments};"
-    refuses(nginx(f"\n{directive}\n", start=False), directive, wrong_count(name))
-
-
-@pytest.mark.parametrize("name", [*FLAGS, *LISTS, SIZE])
 @pytest.mark.parametrize("place", ["main", "events", "if"])
-def test_refused_level(nginx, name, place):
-    value = {SIZE: "4k"}.get(name, "X-One" if name in LISTS else "on")
+def test_refused_level_of_the_size(nginx, place):
     if place == "if":
-        server = nginx(f"location / {{ if ($arg_x) {{\n{name} {value};\n}} }}", start=False)
+        server = nginx(f"location / {{ if ($arg_x) {{\n{SIZE} 4k;\n}} }}", start=False)
     else:
-        server = nginx(start=False, **{place: f"{name} {value};"})
-    refuses(server, name, not_allowed(name))
+        server = nginx(start=False, **{place: f"{SIZE} 4k;"})
+    refuses(server, SIZE, not_allowed(SIZE))
 
 
 # -- where the files are ----------------------------------------------------------------------------------------------

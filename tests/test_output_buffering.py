@@ -8,7 +8,6 @@ import socket
 import pytest
 
 from harness.apps import in_kernel, notes, serve, settled, touch, wait_notes
-from harness.conf import accepts, duplicate, not_allowed, refuses, wrong_count
 from harness.http import Truncated
 from harness.nginx import rss
 
@@ -365,23 +364,3 @@ def test_inheritance(nginx, http, server, location, few):
     http, server, location = (f"{NAME} {value};" if value else "" for value in (http, server, location))
     made = serve(nginx, APP, server + f"location / {{ {location} wsgi_pass app.py; }}", http=http)
     assert (len(made.get("/tiny").chunks) < 10) == few
-
-
-@pytest.mark.parametrize("value", ["on", "off"])
-def test_accepted(nginx, app, value):
-    app("")
-    accepts(nginx(f"location / {{ {NAME} {value}; wsgi_pass app.py; }}", start=False))
-
-
-@pytest.mark.parametrize("directive, message", [
-    (f"{NAME};", wrong_count(NAME)), (f"{NAME} on off;", wrong_count(NAME)),
-    (f"{NAME} 4k;", f'invalid value "4k" in "{NAME}" directive, it must be "on" or "off"'),
-    (f"{NAME} on; {NAME} on;", duplicate(NAME)),
-])
-def test_refused(nginx, directive, message):
-    refuses(nginx(f"\n{directive}\n", start=False), directive, message)
-
-
-@pytest.mark.parametrize("place", ["main", "events"])
-def test_refused_level(nginx, place):
-    refuses(nginx(start=False, **{place: f"{NAME} on;"}), NAME, not_allowed(NAME))

@@ -3,7 +3,6 @@
 import pytest
 
 from harness.apps import forget, notes, serve, touch, wait_notes
-from harness.conf import accepts, duplicate, not_allowed, refuses, wrong_count
 
 NAME = "wsgi_optimize_send_headers"
 ON = f"location / {{ {NAME} on; wsgi_pass app.py; }}"
@@ -272,23 +271,3 @@ def test_inheritance(nginx, http, server, location, stops):
     head(made, "/empty")
     wait_notes(made, "closed")
     assert ("item 0" not in notes(made)) == stops
-
-
-@pytest.mark.parametrize("value", ["on", "off"])
-def test_accepted(nginx, app, value):
-    app("")
-    accepts(nginx(f"location / {{ {NAME} {value}; wsgi_pass app.py; }}", start=False))
-
-
-@pytest.mark.parametrize("directive, message", [
-    (f"{NAME};", wrong_count(NAME)), (f"{NAME} on off;", wrong_count(NAME)),
-    (f"{NAME} yes;", f'invalid value "yes" in "{NAME}" directive, it must be "on" or "off"'),
-    (f"{NAME} on; {NAME} off;", duplicate(NAME)),
-])
-def test_refused(nginx, directive, message):
-    refuses(nginx(f"\n{directive}\n", start=False), directive, message)
-
-
-@pytest.mark.parametrize("place", ["main", "events"])
-def test_refused_level(nginx, place):
-    refuses(nginx(start=False, **{place: f"{NAME} on;"}), NAME, not_allowed(NAME))

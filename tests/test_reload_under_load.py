@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness.http import Connection, Truncated
+from harness.load import Load
 from harness.nginx import PYTHON, alive, open_fds, rss, wait_for
 
 APP = """
@@ -25,63 +25,20 @@ def application(environ, start_response):
 """
 
 
-class Load(threading.Thread):
-    """One client that asks without a pause. What went wrong is in `failures`."""
+class Reader(Load):
+    """A client of APP."""
 
-    def __init__(self, server, stop, keep_alive, target, body=None):
-        super().__init__(daemon=True)
-        self.server, self.stop, self.keep_alive, self.target, self.body = server, stop, keep_alive, target, body
-        self.done = 0
-        self.retried = 0
-        self.failures = []
+    def __init__(self, *args):
+        super().__init__(*args)
         self.workers = set()
 
-    def run(self):
-        connection = None
-        while not self.stop.is_set():
-            try:
-                reused = connection is not None
-                if connection is None:
-                    connection = Connection(("127.0.0.1", self.server.port), timeout=20)
-                answer = self.ask(connection, reused)
-                if answer is None:  # closed while idle: RFC 9112 9.3.1 and 9.5 let the client ask again
-                    connection.close()
-                    connection = None
-                    self.retried += 1
-                    continue
-                self.check(answer)
-                if not self.keep_alive or answer.header("Connection") == "close":
-                    connection.close()
-                    connection = None
-            except Exception as error:
-                self.failures.append(f"{self.target} keep-alive={self.keep_alive}: {type(error).__name__}: {error}")
-                if connection:
-                    connection.close()
-                connection = None
-        if connection:
-            connection.close()
-
-    def ask(self, connection, reused):
-        method = "POST" if self.body is not None else "GET"
-        headers = [] if self.keep_alive else [("Connection", "close")]
-        try:
-            return connection.request(method, self.target, headers, self.body)
-        except (Truncated, ConnectionError) as error:
-            # Only an idempotent request, on a connection used before, of which no byte was answered.
-            silent = not connection.buffer and getattr(error, "response", None) is None
-            if reused and silent and method == "GET":
-                return None
-            raise
-
-    def check(self, answer):
-        assert answer.status == 200, answer
+    def check(self, answer, begun):
         if self.target == "/stream":
             assert len(answer.body) == 400000
         else:
             length, pid = answer.text.split()
             assert int(length) == len(self.body or b"")
             self.workers.add(int(pid))
-        self.done += 1
 
 
 @pytest.mark.slow
@@ -90,8 +47,8 @@ def test_twenty_reloads_lose_nothing(nginx):
                    http="keepalive_requests 1000000; wsgi_block_warning off;")
     master_fds = len(open_fds(server.pid))
     stop = threading.Event()
-    clients = [Load(server, stop, True, "/"), Load(server, stop, True, "/stream"),
-               Load(server, stop, False, "/"), Load(server, stop, False, "/post", b"y" * 30000)]
+    clients = [Reader(server, stop, True, "/"), Reader(server, stop, True, "/stream"),
+               Reader(server, stop, False, "/"), Reader(server, stop, False, "/post", b"y" * 30000)]
     for client in clients:
         client.start()
     seen = set(server.workers())

@@ -4,9 +4,8 @@ The applications answer `NUMBER PID`, where NUMBER is the edit that they were im
 """
 
 import os
-import threading
 
-from .http import Connection, Truncated
+from .load import Load
 from .nginx import wait_for
 
 
@@ -32,54 +31,17 @@ def replace(path, text):
     os.replace(part, path)
 
 
-class Watcher(threading.Thread):
-    """Asks without a pause. Every answer must be 200 and no older than the edit that was `oldest()` when it was asked
-    for. What went wrong is in `failures`.
-
-    A request on a connection that was used before, of which no byte was answered, may be sent again
-    (RFC 9112 9.3.1 and 9.5).
-    """
+class Watcher(Load):
+    """Every answer must be no older than the edit that was `oldest()` when it was asked for."""
 
     def __init__(self, server, stop, keep_alive, oldest, target="/"):
-        super().__init__(daemon=True)
-        self.server, self.stop, self.keep_alive, self.oldest, self.target = server, stop, keep_alive, oldest, target
-        self.done = 0
-        self.failures = []
+        super().__init__(server, stop, keep_alive, target)
+        self.begin = oldest
         self.seen = set()
         self.pids = set()
 
-    def run(self):
-        connection = None
-        while not self.stop.is_set():
-            try:
-                reused = connection is not None
-                if connection is None:
-                    connection = Connection(("127.0.0.1", self.server.port), timeout=20)
-                answer = self.ask(connection, reused)
-                if answer is None or not self.keep_alive or answer.header("Connection") == "close":
-                    connection.close()
-                    connection = None
-            except Exception as error:
-                self.failures.append(f"{self.target} keep-alive={self.keep_alive}: {type(error).__name__}: {error}")
-                if connection:
-                    connection.close()
-                connection = None
-        if connection:
-            connection.close()
-
-    def ask(self, connection, reused):
-        oldest = self.oldest()
-        headers = [] if self.keep_alive else [("Connection", "close")]
-        try:
-            answer = connection.request("GET", self.target, headers)
-        except (Truncated, ConnectionError) as error:
-            if reused and not connection.buffer and getattr(error, "response", None) is None:
-                return None
-            raise
-        assert answer.status == 200, answer
+    def check(self, answer, begun):
         number, pid = map(int, answer.text.split())
-        assert number >= oldest, f"edit {number} answered after edit {oldest} was seen"
+        assert number >= begun, f"edit {number} answered after edit {begun} was seen"
         self.seen.add(number)
         self.pids.add(pid)
-        self.done += 1
-        return answer
