@@ -291,6 +291,28 @@ def test_an_error_before_anything_has_left_is_a_clean_500(nginx):
     assert notes(server, "close body") == ["close body"]
 
 
+@pytest.mark.parametrize("length", ["", "5"])
+def test_another_head_replaces_what_is_held(nginx, length):
+    """Before a page is full nothing has left, so start_response may be called again with exc_info."""
+    server = serve(nginx, """
+    def at_replace(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield b"some of it"
+        length = environ["QUERY_STRING"]
+        start_response("503 Sorry", [("Content-Length", length)] if length else [], planned())
+        yield b"sorry"
+
+    def at_hello(environ, start_response):
+        start_response("200 OK", PLAIN)
+        return [b"hello"]
+    """, ON)
+    client = server.connect()
+    for _ in range(2):
+        answer = client.request("GET", "/replace?" + length)
+        assert (answer.status, answer.body, answer.header("Content-Length")) == (503, b"sorry", "5")
+    assert client.request("GET", "/hello").body == b"hello"
+
+
 def test_less_than_a_page_has_a_content_length(nginx):
     server = serve(nginx, APP, ON)
     assert server.get("/sizes?5,3").header("Content-Length") == "15"

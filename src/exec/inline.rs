@@ -80,6 +80,8 @@ impl Writer for JobWriter {
                 spool.discard();
             }
             job.meter.take();
+            let held = job.output.borrow_mut().take_held();
+            drop(held);
         }
     }
 

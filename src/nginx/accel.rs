@@ -186,7 +186,7 @@ impl Accel<'_> {
             }
             if let Some(charset) = self.charset {
                 let slot = pool::zeroed::<ngx_str_t>(r.pool())?.as_ptr();
-                *slot = copy(r, charset)?;
+                *slot = pool::string(r.pool(), charset)?;
                 (*request).headers_out.override_charset = slot;
             }
         }
@@ -206,7 +206,8 @@ pub(super) fn survives_redirect(name: &[u8]) -> bool {
 impl Redirect {
     /// A redirect to `target`, a URI or the name of a location. `None` if memory runs out.
     pub(super) fn new(r: Request<'_>, target: &[u8]) -> Option<Self> {
-        copy(r, target).map(Self)
+        // SAFETY: the pool is that of the request, which is alive.
+        unsafe { pool::string(r.pool(), target).map(Self) }
     }
 
     /// Gives the request away, and drops our reference to it; it may be gone afterwards. What
@@ -235,10 +236,4 @@ impl Redirect {
             r.finalize(super::DONE);
         }
     }
-}
-
-fn copy(r: Request<'_>, bytes: &[u8]) -> Option<ngx_str_t> {
-    // SAFETY: the pool is that of the request, which is alive.
-    let copy = unsafe { pool::copy(r.pool(), bytes)? };
-    Some(ngx_str_t { len: copy.len(), data: copy.as_mut_ptr() })
 }

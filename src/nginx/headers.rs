@@ -69,7 +69,7 @@ pub(super) unsafe fn apply<'a>(
             push(r, b"Refresh", b"0")?;
         }
         if head.status_line.len() > 3 {
-            (*r).headers_out.status_line = copy(r, head.status_line)?;
+            (*r).headers_out.status_line = pool::string((*r).pool, head.status_line)?;
         }
         without_body(r, head.status);
         allow_ranges(r, head.ranges);
@@ -177,9 +177,9 @@ unsafe fn push<'r>(
         }
         ptr::write_bytes(header, 0, 1);
         let header = &mut *header;
-        header.key = copy(r, name)?;
-        header.value = copy(r, value)?;
-        let lowercase = copy(r, name)?;
+        header.key = pool::string((*r).pool, name)?;
+        header.value = pool::string((*r).pool, value)?;
+        let lowercase = pool::string((*r).pool, name)?;
         core::slice::from_raw_parts_mut(lowercase.data, lowercase.len).make_ascii_lowercase();
         header.lowcase_key = lowercase.data;
         // Anything but 0, which means deleted.
@@ -199,7 +199,7 @@ fn lowercase(header: &ngx_table_elt_t) -> &'static [u8] {
 unsafe fn set_content_type(r: *mut ngx_http_request_t, value: &[u8]) -> Option<()> {
     // SAFETY: called by `apply` with its request.
     unsafe {
-        let value = copy(r, value)?;
+        let value = pool::string((*r).pool, value)?;
         let out: &mut ngx_http_headers_out_t = &mut (*r).headers_out;
         out.content_type = value;
         out.content_type_len = value.len;
@@ -220,10 +220,4 @@ unsafe fn set_content_type(r: *mut ngx_http_request_t, value: &[u8]) -> Option<(
         }
         Some(())
     }
-}
-
-unsafe fn copy(r: *mut ngx_http_request_t, bytes: &[u8]) -> Option<ngx_str_t> {
-    // SAFETY: the request's pool is valid, and lives as long as headers_out.
-    let copy = unsafe { pool::copy((*r).pool, bytes)? };
-    Some(ngx_str_t { len: copy.len(), data: copy.as_mut_ptr() })
 }

@@ -279,7 +279,9 @@ impl<B: Block> Output<B> {
         self.held.extend(blocks);
     }
 
-    fn take_held(&mut self) -> Vec<B> {
+    /// The blocks that are held, to be sent or dropped.
+    #[must_use]
+    pub fn take_held(&mut self) -> Vec<B> {
         self.held_length = 0;
         core::mem::take(&mut self.held)
     }

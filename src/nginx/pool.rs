@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use nginx_sys::{ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t};
+use nginx_sys::{ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t};
 
 /// Moves `value` into `pool`; it is dropped when the pool is destroyed. `None` if memory runs out.
 ///
@@ -38,6 +38,16 @@ pub unsafe fn copy<'a>(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<&'a mut [u
         ptr::copy_nonoverlapping(bytes.as_ptr(), copy.as_ptr(), bytes.len());
         Some(core::slice::from_raw_parts_mut(copy.as_ptr(), bytes.len()))
     }
+}
+
+/// Copies `bytes` into `pool` as one of nginx's strings. `None` if memory runs out.
+///
+/// # Safety
+/// As for `copy`.
+pub unsafe fn string(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
+    // SAFETY: by the contract of this function.
+    let copy = unsafe { copy(pool, bytes)? };
+    Some(ngx_str_t { len: copy.len(), data: copy.as_mut_ptr() })
 }
 
 /// Zeroed memory for a plain C structure. `None` if memory runs out.
