@@ -6,23 +6,25 @@
 mod commands;
 mod ext;
 mod merge;
+mod service;
 mod set;
 mod value;
 
 use std::ffi::CString;
 use std::path::PathBuf;
-
-use core::cell::RefCell;
+use std::sync::Arc;
 
 use nginx_sys::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_msec_t, ngx_path_t};
 
-use crate::nginx::{Ignored, Request, ResponseRules};
-use crate::py::Owned;
-use crate::wsgi::{App, Environ, Mount, Protocol, Target};
+use crate::error::Error;
+use crate::exec::Pool;
+use crate::nginx::{Ignored, Request};
+use crate::wsgi::{App, Mount, Protocol, Target};
 
 pub use commands::COMMANDS;
 pub use ext::FAILED;
 pub use merge::merge_loc_conf;
+pub use service::{Constants, Service};
 pub use value::{ComplexValue, Flag, Var};
 
 use crate::ngx_http_wsgi_module;
@@ -44,11 +46,23 @@ pub struct MainConf {
     pub env: Vec<(CString, CString)>,
     pub preflight: Flag,
     pub preflight_timeout: Option<ngx_msec_t>,
-    /// Each with the place of the first `wsgi_pass` that names it. Boxed, because locations point to them.
-    #[allow(clippy::vec_box)]
-    pub apps: Vec<Box<Placed<App>>>,
+    /// Each with the place of the first `wsgi_pass` that names it.
+    pub apps: Vec<Placed<Arc<App>>>,
+    /// Pools of threads, each with the place of its `wsgi_thread_pool` or of the first `wsgi_threads`.
+    pub pools: Vec<Placed<Arc<Pool>>>,
+    /// Applications that run in threads, with the pool that imports them.
+    pub threaded: Vec<(Arc<App>, Arc<Pool>)>,
     /// Whether a changed script is to end its worker, somewhere.
     pub reloads_processes: bool,
+}
+
+impl Drop for MainConf {
+    /// The cycle goes, and with it the threads that worked for it.
+    fn drop(&mut self) {
+        for pool in &self.pools {
+            pool.value.close();
+        }
+    }
 }
 
 /// How a changed script is read again.
@@ -65,7 +79,7 @@ pub enum Mechanism {
 pub struct LocationConf {
     pub target: Option<Placed<Target>>,
     /// Set by merging where there is an application.
-    pub app: *const App,
+    pub service: Option<Arc<Service>>,
     pub protocol: Option<Protocol>,
     /// After merging also those of outer levels, before the own ones.
     pub middleware: Vec<Target>,
@@ -83,13 +97,14 @@ pub struct LocationConf {
     pub pass_request_body: Flag,
     /// Milliseconds; `Some(None)` is `off`.
     pub block_warning: Option<Option<ngx_msec_t>>,
+    pub threads: Option<Placed<Threads>>,
+    /// Milliseconds, as all times; 0 is `off`.
+    pub queue_timeout: Option<ngx_msec_t>,
     pub intercept_errors: Flag,
     /// In lower case, as are those to be passed.
     pub hide_headers: Option<Vec<Vec<u8>>>,
     pub pass_headers: Option<Vec<Vec<u8>>>,
     pub ignore_headers: Option<Ignored>,
-    /// What merging makes of the last four where there is an application.
-    pub rules: ResponseRules,
     pub allow_ranges: Flag,
     pub optimize_send_headers: Flag,
     pub output_buffering: Flag,
@@ -99,8 +114,17 @@ pub struct LocationConf {
     pub temp_path: *mut ngx_path_t,
     /// Which of the directives that are kept in `MainConf` stand at this level, to refuse a second one.
     pub seen: Seen,
-    /// The worker's template of environ, made at the first request.
-    pub environ: RefCell<Option<Owned<Environ>>>,
+}
+
+/// `wsgi_threads`: who runs the applications of a location.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// nginx's own thread.
+    Inline,
+    /// A pool of the application's own.
+    Own { threads: usize, queue: usize },
+    /// A `wsgi_thread_pool`.
+    Named(String),
 }
 
 /// Directives given at one level.
@@ -116,7 +140,7 @@ impl Default for LocationConf {
     fn default() -> Self {
         Self {
             target: None,
-            app: core::ptr::null(),
+            service: None,
             protocol: None,
             middleware: Vec::new(),
             no_outer_middleware: false,
@@ -132,11 +156,12 @@ impl Default for LocationConf {
             pass_authorization: Flag::default(),
             pass_request_body: Flag::default(),
             block_warning: None,
+            threads: None,
+            queue_timeout: None,
             intercept_errors: Flag::default(),
             hide_headers: None,
             pass_headers: None,
             ignore_headers: None,
-            rules: ResponseRules::default(),
             allow_ranges: Flag::default(),
             optimize_send_headers: Flag::default(),
             output_buffering: Flag::default(),
@@ -144,7 +169,6 @@ impl Default for LocationConf {
             write_buffer_size: None,
             temp_path: core::ptr::null_mut(),
             seen: Seen::default(),
-            environ: RefCell::new(None),
         }
     }
 }
@@ -171,14 +195,16 @@ impl LocationConf {
     }
 
     /// What a change of the application's file leads to; `None` if nobody looks.
-    pub fn reloading(&self) -> Option<Mechanism> {
+    fn reloading(&self) -> Option<Mechanism> {
         let mechanism = self.reload_mechanism.unwrap_or(Mechanism::Module);
         self.script_reloading.is_on().then_some(mechanism)
     }
 
-    /// The application of this location.
-    pub fn app(&self) -> Option<&App> {
-        // SAFETY: null, or an App that the MainConf of the same cycle owns.
-        unsafe { self.app.as_ref() }
+    /// What this location serves.
+    ///
+    /// # Errors
+    /// It has no application; the content handler refuses its requests.
+    pub fn service(&self) -> Result<&Arc<Service>, Error> {
+        self.service.as_ref().ok_or(Error::Nginx)
     }
 }

@@ -4,18 +4,20 @@
 //! `exit_process`. What it has in Python, a domain for each interpreter, lives as long as the process.
 
 pub mod inline;
+mod line;
 mod parts;
 pub mod preflight;
 mod report;
 mod sending;
 mod slice;
+pub mod threads;
 mod writing;
 
 use core::cell::RefCell;
 use core::ptr;
 use core::time::Duration;
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use nginx_sys::ngx_cycle_t;
 
@@ -25,7 +27,10 @@ use crate::nginx::{Level, Log, Request, log, process};
 use crate::py::{self, Interpreter, Settings};
 use crate::wsgi::{App, Gateway};
 
+pub use threads::{DEFAULT_QUEUE, Pool};
+
 use inline::Inline;
+use threads::Threaded;
 
 /// How long the `atexit` functions of a worker may take.
 const EXIT_LIMIT: Duration = Duration::from_secs(10);
@@ -34,13 +39,15 @@ const EXIT_LIMIT: Duration = Duration::from_secs(10);
 pub struct Domain {
     pub interpreter: &'static Interpreter,
     pub gateway: Gateway<Inline>,
+    /// That of the threads.
+    pub threaded: Gateway<Threaded>,
 }
 
 impl Domain {
     fn new(interpreter: &'static Interpreter) -> Result<Self, String> {
-        let gateway =
-            interpreter.enter(|py| Gateway::new(py).map_err(|error| error.to_string()))?;
-        Ok(Self { interpreter, gateway })
+        let gateways = interpreter.enter(|py| Ok((Gateway::new(py)?, Gateway::new(py)?)));
+        let (gateway, threaded) = gateways.map_err(|error: pyo3::PyErr| error.to_string())?;
+        Ok(Self { interpreter, gateway, threaded })
     }
 }
 
@@ -74,22 +81,30 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
     if main_domain(conf).is_err() {
         return;
     }
-    for (app, domain) in domains(conf) {
+    // Those that run in threads are imported there: nginx's thread does not wait for them.
+    let is_threaded =
+        |app: &Arc<App>| conf.threaded.iter().any(|(known, _)| Arc::ptr_eq(known, app));
+    let (threaded, inline): (Vec<_>, Vec<_>) =
+        domains(conf).into_iter().partition(|(app, _)| is_threaded(app));
+    for (app, domain) in inline {
         domain.interpreter.enter(|py| {
             if let Err(error) = app.callable(py, domain.interpreter, false) {
-                report::failed(py, domain, log, Level::Error, app, &error, "");
+                let (text, traceback) = report::describe(py, domain, &app, &error);
+                log.write(Level::Error, text);
+                log.write_lines(Level::Error, &traceback);
             }
         });
     }
+    threads::start(conf, threaded);
 }
 
 /// The applications with their domains. All interpreters are made before anything is imported, because each
 /// begins with a copy of the environment, which applications change. Those of the main interpreter come
 /// first: many extension modules stay with the interpreter that imports them first.
-fn domains(conf: &MainConf) -> Vec<(&App, &'static Domain)> {
-    let mut apps: Vec<&App> = conf.apps.iter().map(|app| &app.value).collect();
+fn domains(conf: &MainConf) -> Vec<(Arc<App>, &'static Domain)> {
+    let mut apps: Vec<_> = conf.apps.iter().map(|app| Arc::clone(&app.value)).collect();
     apps.sort_by_key(|app| app.key().interpreter.is_some());
-    apps.into_iter().filter_map(|app| Some((app, domain(app)?))).collect()
+    apps.into_iter().filter_map(|app| domain(&app).map(|domain| (app, domain))).collect()
 }
 
 /// The domain that `app` runs in; made now if this is the first time. `None` if it could not be made, which
@@ -165,7 +180,19 @@ pub fn stop_worker() {
 fn close_waiting() {
     for job in WAITING.take() {
         // SAFETY: a job is forgotten by its drop, so those in the set are alive.
-        inline::abandon(unsafe { &*job });
+        abandon(unsafe { &*job });
+    }
+}
+
+/// Ends what a job has in Python, whatever state it is in: its request's pool is being destroyed, or the
+/// process ends.
+pub fn abandon(job: &Job) {
+    if job.task.get().is_some() {
+        threads::abandon(job);
+        let blocks = job.output.borrow_mut().surrender();
+        job.let_go(blocks);
+    } else {
+        inline::abandon(job);
     }
 }
 

@@ -5,18 +5,20 @@
 //! goes on here. A job is the request's state between these events. It is made by the content handler and
 //! lives in the request's pool; whatever ends the request, its drop ends the exchange with Python.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::ptr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use nginx_sys::ngx_http_request_t;
+use nginx_sys::{ngx_http_request_t, ngx_msec_t};
 
-use crate::conf::LocationConf;
-use crate::exec::{self, Domain, inline::Inline};
+use crate::conf::{LocationConf, Service};
+use crate::exec::{self, Domain, inline::Inline, threads::Task};
 use crate::nginx::event::{self, WriteEvent};
 use crate::nginx::{self, Code, Flow, Output, Redirect, Request, Spool, Wake, entry, pool};
 use crate::ngx_http_wsgi_module;
 use crate::py::PyBlock;
-use crate::wsgi::{App, Exchange, Meter};
+use crate::wsgi::{Exchange, Meter};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +43,15 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     Send,
+    /// What waits in the spool is all that is left of the body.
+    End,
     Close(Code),
 }
 
 impl From<Then> for State {
     fn from(then: Then) -> Self {
         match then {
-            Then::Send => Self::Sending,
+            Then::Send | Then::End => Self::Sending,
             Then::Close(rc) => Self::Closing(rc),
         }
     }
@@ -60,6 +64,8 @@ pub enum Turn {
     Wait,
     /// To go on after the other events of the loop.
     Yield,
+    /// To go on when a thread says so; to be looked after in so many milliseconds.
+    Sleep(ngx_msec_t),
     /// To finalize the request.
     Finish(Code),
     /// To give the request away.
@@ -74,7 +80,14 @@ pub struct Job {
     pub meter: RefCell<Meter>,
     /// What `write()` could not send at once. Boxed, because hardly a request has one.
     pub spool: RefCell<Option<Box<Spool>>>,
+    /// What it has in Python, if nginx's thread runs the application.
     pub exchange: RefCell<Option<Exchange<Inline>>>,
+    /// What a thread has of it, if a pool runs the application.
+    pub task: OnceCell<Arc<Task>>,
+    /// Whether that thread has done with it.
+    pub has_left: Cell<bool>,
+    /// The application's file, while nginx sends it for a thread.
+    file: RefCell<Option<OwnedFd>>,
     /// Whether the application's file has changed since this worker imported it.
     pub is_stale: Cell<bool>,
     domain: Cell<Option<&'static Domain>>,
@@ -96,27 +109,46 @@ impl Job {
         unsafe { &*self.conf }
     }
 
-    /// The application. The content handler has refused a location without one.
-    pub fn app(&self) -> &App {
-        match self.conf().app() {
-            Some(app) => app,
-            None => unreachable!("a job is made for a location with an application"),
+    /// What the location serves. The content handler has refused one without an application.
+    pub fn service(&self) -> &Arc<Service> {
+        match self.conf().service() {
+            Ok(service) => service,
+            Err(_) => unreachable!("a job is made for a location with an application"),
         }
     }
 
     /// The domain of the application, `None` if its interpreter could not be made.
     pub fn domain(&self) -> Option<&'static Domain> {
         if self.domain.get().is_none() {
-            self.domain.set(exec::domain(self.app()));
+            self.domain.set(exec::domain(&self.service().app));
         }
         self.domain.get()
     }
 
-    /// Lets go of the blocks that nginx is done with. To be called attached; their destructors may come
-    /// back through `write()`, so nothing is borrowed when they run.
+    /// Lets go of the blocks that nginx is done with.
     pub fn release(&self) {
         let done = self.output.borrow_mut().release();
-        drop(done);
+        self.let_go(done);
+    }
+
+    /// Lets go of blocks: attached, or by way of the threads. Their destructors may come back through
+    /// `write()`, so nothing is borrowed when they run.
+    pub fn let_go(&self, blocks: Vec<PyBlock>) {
+        match self.task.get() {
+            Some(task) => exec::threads::let_go(task, blocks),
+            None => drop(blocks),
+        }
+    }
+
+    /// Keeps a file open until nginx has no more use for it.
+    pub fn keep_open(&self, file: OwnedFd) {
+        self.file.replace(Some(file));
+    }
+
+    /// The thread that worked for it has panicked.
+    pub fn break_off(&self) {
+        let rc = if self.is_head_sent() { nginx::ERROR } else { nginx::INTERNAL_SERVER_ERROR };
+        self.state.set(State::Closing(rc));
     }
 
     fn new(r: Request<'_>, conf: &LocationConf) -> Self {
@@ -127,6 +159,9 @@ impl Job {
             meter: RefCell::default(),
             spool: RefCell::new(None),
             exchange: RefCell::new(None),
+            task: OnceCell::new(),
+            has_left: Cell::new(false),
+            file: RefCell::new(None),
             is_stale: Cell::new(false),
             domain: Cell::new(None),
             r: r.as_ptr(),
@@ -151,9 +186,22 @@ impl Job {
 
     /// Runs the application until it has to wait, and arranges what it waits for. The job may be gone
     /// afterwards.
-    fn drive(&self) {
+    pub fn drive(&self) {
+        let is_inline = self.service().pool.is_none();
+        self.follow_turn(if is_inline {
+            exec::inline::run(self)
+        } else {
+            exec::threads::run(self)
+        });
+    }
+
+    fn follow_turn(&self, turn: Turn) {
         let r = self.request();
-        match exec::inline::run(self) {
+        match turn {
+            Turn::Sleep(milliseconds) => {
+                exec::keep_in_mind(self);
+                self.wake.sleep(r, milliseconds);
+            }
             Turn::Wait => self.wait(),
             Turn::Yield => {
                 exec::keep_in_mind(self);
@@ -161,8 +209,7 @@ impl Job {
             }
             Turn::Finish(rc) => self.finish(rc),
             Turn::Redirect(redirect) => {
-                self.state.set(State::Done);
-                event::stop(r);
+                self.stop();
                 redirect.follow(r);
             }
         }
@@ -176,9 +223,21 @@ impl Job {
     }
 
     fn finish(&self, rc: Code) {
-        self.state.set(State::Done);
-        event::stop(self.request());
+        self.stop();
         self.request().finalize(rc);
+    }
+
+    /// Nothing is to come back here.
+    fn stop(&self) {
+        self.state.set(State::Done);
+        exec::threads::abandon(self);
+        self.wake.cancel();
+        event::stop(self.request());
+    }
+
+    /// Runs a step of the machine outside of the request's own events.
+    pub fn enter(&self, f: impl FnOnce(&Job)) {
+        event::enter(self.request(), || step(self, f));
     }
 
     /// nginx says that the request can go on.
@@ -197,7 +256,7 @@ impl Job {
                         Flow::Again => return self.wait(),
                         Flow::Taken => {
                             event::stop_waiting(r);
-                            self.state.set(then.into());
+                            self.drained(then);
                         }
                         Flow::Gone => self.state.set(State::Closing(nginx::ERROR)),
                     }
@@ -206,7 +265,12 @@ impl Job {
             },
             // A write event while the wake-up is still to come.
             State::Sending if self.wake.is_posted() => {}
+            State::Sending if self.task.get().is_some() => {
+                self.follow_turn(exec::threads::look_after(self));
+            }
             State::Sending => self.drive(),
+            // A thread closes the iterable, which may take long.
+            State::Closing(_) | State::Redirecting(_) if self.task.get().is_some() => self.drive(),
             State::Reading
             | State::Calling
             | State::Closing(_)
@@ -219,7 +283,7 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         exec::forget(self);
-        exec::inline::abandon(self);
+        exec::abandon(self);
     }
 }
 
@@ -229,7 +293,7 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> Code {
         // SAFETY: nginx passes a live request.
         let r = unsafe { Request::from_ptr(r) };
         let conf = LocationConf::of_request(r);
-        if conf.app().is_none() {
+        if conf.service().is_err() {
             return nginx::INTERNAL_SERVER_ERROR;
         }
         // SAFETY: the pool is that of the request, which is alive.
@@ -248,27 +312,34 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> Code {
 /// Where nginx tells that the request ends, before it closes the file that the body may be in.
 unsafe extern "C" fn request_ends(job: *mut core::ffi::c_void) {
     // SAFETY: the content handler has registered its job.
-    entry::quietly(|| exec::inline::conclude(unsafe { &*job.cast::<Job>() }));
+    let job = unsafe { &*job.cast::<Job>() };
+    entry::quietly(|| match job.task.get() {
+        Some(_) => exec::threads::abandon(job),
+        None => exec::inline::conclude(job),
+    });
 }
 
 /// Where nginx tells that the body is there.
 unsafe extern "C" fn body_read(r: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the live request that `read_body` was called for.
-    step(unsafe { Request::from_ptr(r) }, |job| {
-        job.state.set(State::Calling);
-        job.drive();
-    });
+    if let Some(job) = Job::of_request(unsafe { Request::from_ptr(r) }) {
+        step(job, |job| {
+            job.state.set(State::Calling);
+            job.drive();
+        });
+    }
 }
 
 /// Where nginx tells that the request can go on.
 unsafe extern "C" fn resume(r: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the live request whose handler this is.
-    step(unsafe { Request::from_ptr(r) }, Job::go_on);
+    if let Some(job) = Job::of_request(unsafe { Request::from_ptr(r) }) {
+        step(job, Job::go_on);
+    }
 }
 
 /// Runs a step of the machine; a panic in it ends the request and nothing else.
-fn step(r: Request<'_>, f: impl FnOnce(&Job)) {
-    let Some(job) = Job::of_request(r) else { return };
+fn step(job: &Job, f: impl FnOnce(&Job)) {
     let ended = entry::guard(false, || {
         #[cfg(debug_assertions)]
         crate::py::panic::at_step();

@@ -8,6 +8,7 @@
 
 mod block;
 mod error;
+mod handover;
 mod py;
 mod wsgi;
 

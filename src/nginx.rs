@@ -5,6 +5,7 @@
 
 mod accel;
 mod address;
+mod bell;
 mod body;
 pub mod child;
 pub mod entry;
@@ -20,12 +21,13 @@ mod spool;
 
 pub use accel::{Ignored, Redirect, ResponseRules};
 pub use address::LocalAddress;
-pub use body::ClientBody;
+pub use bell::Bell;
+pub use body::{ClientBody, OwnedBody};
 pub use event::Wake;
-pub use headers::{Ranges, ResponseHead};
+pub use headers::{Ranges, ResponseHead, add_header};
 pub use log::{Level, Log};
 pub use output::{Flow, HeadFlow, Output, is_one_buffer, regular_file_size};
-pub use request::Request;
+pub use request::{Headers, Request};
 pub use spool::{Spool, os_error_text};
 
 /// nginx's return code as its functions spell it.
@@ -37,4 +39,5 @@ pub const ERROR: Code = nginx_sys::NGX_ERROR as Code;
 pub const DONE: Code = nginx_sys::NGX_DONE as Code;
 pub const INTERNAL_SERVER_ERROR: Code = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as Code;
 pub const NOT_FOUND: Code = nginx_sys::NGX_HTTP_NOT_FOUND as Code;
+pub const SERVICE_UNAVAILABLE: Code = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as Code;
 pub const REQUEST_TIME_OUT: Code = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as Code;

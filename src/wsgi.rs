@@ -6,6 +6,7 @@
 
 mod app;
 mod app_iter;
+mod draft;
 mod environ;
 mod errors;
 mod exchange;
@@ -15,6 +16,7 @@ mod input;
 mod keys;
 mod meter;
 mod mount;
+mod snapshot;
 mod start_response;
 mod target;
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod tests;
 
 pub use app::{App, AppKey};
 pub use app_iter::Step;
+pub use draft::Draft;
 pub use environ::{Constants, Environ, Parts};
 pub use errors::LineLog;
 pub use exchange::{Exchange, Gateway, Protocol};
@@ -29,6 +32,7 @@ pub use head::Head;
 pub use input::Body;
 pub use meter::Meter;
 pub use mount::Mount;
+pub use snapshot::Snapshot;
 pub use start_response::Writer;
 pub use target::{Naming, Source, Target};
 

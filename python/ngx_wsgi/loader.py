@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+import threading
 
 from ngx_wsgi import subinterpreter
 
@@ -14,6 +15,8 @@ _failed = set()
 # How the files of modules looked before they were read, and what factories in them made; by the module's name.
 _stamps = {}
 _made = {}
+# Held while a module is imported, so that another thread, which may want another callable of it, waits.
+_locks = {}
 _INTERNAL = ("<ngx_wsgi", "<frozen importlib", importlib.__file__)
 
 
@@ -35,6 +38,13 @@ def load(script, module, attribute, is_factory, directories, renew):
             sys.path.insert(0, directory)
     importlib.invalidate_caches()
     name = module if script is None else _script_name(script)
+    # Reentrant: a factory may come back here.
+    with _locks.setdefault(name, threading.RLock()):
+        return _load(name, script, module, attribute, is_factory, renew)
+
+
+def _load(name, script, module, attribute, is_factory, renew):
+    """The part of load() that one thread does at a time."""
     file = _file_of(module) if script is None else script
     # Taken before the file is read: a change meanwhile is to be noticed.
     stamp = _stamp(file)

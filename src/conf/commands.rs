@@ -44,7 +44,7 @@ const fn flag(name: &'static CStr, offset: usize) -> ngx_command_t {
 }
 
 /// nginx's view of the directives; docs/directives.md is the users'.
-pub static mut COMMANDS: [ngx_command_t; 31] = [
+pub static mut COMMANDS: [ngx_command_t; 34] = [
     // Which application.
     command(c"wsgi_pass", PASS | NGX_CONF_TAKE12, set::pass),
     command(c"wsgi_protocol", EVERYWHERE | NGX_CONF_TAKE1, set::protocol),
@@ -72,6 +72,10 @@ pub static mut COMMANDS: [ngx_command_t; 31] = [
     flag(c"wsgi_pass_authorization", offset_of!(LocationConf, pass_authorization)),
     flag(c"wsgi_pass_request_body", offset_of!(LocationConf, pass_request_body)),
     command(c"wsgi_block_warning", EVERYWHERE | NGX_CONF_TAKE1, set::block_warning),
+    // Threads.
+    command(c"wsgi_threads", EVERYWHERE | NGX_CONF_TAKE12, set::threads),
+    main_command(c"wsgi_thread_pool", NGX_CONF_TAKE23, set::thread_pool),
+    command(c"wsgi_queue_timeout", EVERYWHERE | NGX_CONF_TAKE1, set::queue_timeout),
     // The response.
     flag(c"wsgi_intercept_errors", offset_of!(LocationConf, intercept_errors)),
     command(c"wsgi_hide_header", EVERYWHERE | NGX_CONF_TAKE1, set::hide_header),

@@ -2,19 +2,21 @@
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
+use std::sync::{Arc, OnceLock};
 
 use nginx_sys::{
     NGX_HTTP_UWSGI_TEMP_PATH, ngx_conf_merge_path_value, ngx_conf_t, ngx_http_core_loc_conf_t,
     ngx_path_init_t, ngx_str_t,
 };
 
+use crate::exec::Pool;
 use crate::handler;
 use crate::nginx::{ResponseRules, entry, pool};
 use crate::wsgi::{App, AppKey, Mount, Source, Target};
 
 use super::ext::{ConfExt, FAILED};
 use super::set::{core_loc_conf, main_conf};
-use super::{LocationConf, MainConf, Mechanism, Placed};
+use super::{LocationConf, MainConf, Mechanism, Placed, Service, Threads};
 
 /// nginx's hook: completes `conf` with what `prev`, the level around it, says.
 pub unsafe extern "C" fn merge_loc_conf(
@@ -54,7 +56,7 @@ fn merge(
             }
             ptr::null_mut()
         }
-        Some(target) => complete(cf, prev, conf, target),
+        Some(target) => complete(cf, core, prev, conf, target),
     }
 }
 
@@ -86,6 +88,8 @@ fn inherit(prev: &LocationConf, conf: &mut LocationConf) {
     conf.pass_authorization = conf.pass_authorization.or(prev.pass_authorization);
     conf.pass_request_body = conf.pass_request_body.or(prev.pass_request_body);
     conf.block_warning = conf.block_warning.or(prev.block_warning);
+    conf.threads = conf.threads.take().or_else(|| prev.threads.clone());
+    conf.queue_timeout = conf.queue_timeout.or(prev.queue_timeout);
     conf.intercept_errors = conf.intercept_errors.or(prev.intercept_errors);
     conf.hide_headers = conf.hide_headers.take().or_else(|| prev.hide_headers.clone());
     conf.pass_headers = conf.pass_headers.take().or_else(|| prev.pass_headers.clone());
@@ -100,6 +104,7 @@ fn inherit(prev: &LocationConf, conf: &mut LocationConf) {
 /// Completes a location that has an application.
 fn complete(
     cf: &mut ngx_conf_t,
+    core: &ngx_http_core_loc_conf_t,
     prev: &LocationConf,
     conf: &mut LocationConf,
     target: Placed<Target>,
@@ -122,15 +127,97 @@ fn complete(
     if conf.script_reloading.is_on() {
         app.watch();
     }
-    conf.app = app;
     main.reloads_processes |= conf.reloading() == Some(Mechanism::Process);
-    conf.rules = ResponseRules::new(
-        conf.hide_headers.as_deref().unwrap_or_default(),
-        conf.pass_headers.as_deref().unwrap_or_default(),
-        conf.ignore_headers.unwrap_or_default(),
-        conf.intercept_errors.is_on(),
-    );
+    let pool = match pool(main, &app, conf.threads.as_ref()) {
+        Ok(pool) => pool,
+        Err((place, text)) => return cf.error_at(place, &text),
+    };
+    conf.service = Some(Arc::new(service(core, conf, app, pool)));
     merge_temp_path(cf, prev, conf)
+}
+
+/// What the location serves.
+fn service(
+    core: &ngx_http_core_loc_conf_t,
+    conf: &LocationConf,
+    app: Arc<App>,
+    pool: Option<Arc<Pool>>,
+) -> Service {
+    // SAFETY: null or an array of error pages, which the core module has merged before us.
+    let error_pages = unsafe { core.error_pages.as_ref().map(|pages| pages.as_slice()) };
+    let error_pages = error_pages.filter(|_| conf.intercept_errors.is_on()).unwrap_or_default();
+    let vars = conf.vars.iter();
+    Service {
+        app,
+        pool,
+        protocol: conf.protocol.unwrap_or_default(),
+        reloading: conf.reloading(),
+        pass_authorization: conf.pass_authorization.is_on(),
+        optimize_send_headers: conf.optimize_send_headers.is_on(),
+        output_buffering: conf.output_buffering.is_on(),
+        write_buffering: conf.write_buffering.is_on(),
+        rules: ResponseRules::new(
+            conf.hide_headers.as_deref().unwrap_or_default(),
+            conf.pass_headers.as_deref().unwrap_or_default(),
+            conf.ignore_headers.unwrap_or_default(),
+            error_pages,
+        ),
+        queue_timeout: conf.queue_timeout.filter(|timeout| *timeout > 0),
+        vars: vars
+            .map(|var| (var.name.clone(), var.value.constant().map(<[u8]>::to_vec)))
+            .collect(),
+        constants: OnceLock::new(),
+        environ: OnceLock::new(),
+    }
+}
+
+/// The pool of threads that runs `app`; `None` for nginx's own thread.
+///
+/// # Errors
+/// What is wrong with `threads`, and its place.
+fn pool<'a>(
+    main: &mut MainConf,
+    app: &Arc<App>,
+    threads: Option<&'a Placed<Threads>>,
+) -> Result<Option<Arc<Pool>>, (&'a Placed<Threads>, String)> {
+    let Some(placed) = threads else { return Ok(None) };
+    let pool = match &placed.value {
+        Threads::Inline => return Ok(None),
+        Threads::Named(name) => {
+            let named = main.pools.iter().find(|pool| pool.value.name() == Some(name.as_str()));
+            match named {
+                Some(pool) => Arc::clone(&pool.value),
+                None => return Err((placed, format!("unknown \"wsgi_thread_pool\" \"{name}\""))),
+            }
+        }
+        Threads::Own { threads, queue } => {
+            match main.pools.iter().find(|pool| pool.value.is_of(app)) {
+                Some(Placed { value: pool, .. }) if pool.is_like(*threads, *queue) => {
+                    Arc::clone(pool)
+                }
+                Some(other) => {
+                    let (file, line) = (&other.file, other.line);
+                    let text = format!(
+                        "\"wsgi_threads {}\" conflicts with \"wsgi_threads {}\" in {file}:{line}; an \
+                         application has one pool of threads, or use \"wsgi_thread_pool\"",
+                        Pool::show(*threads, *queue),
+                        other.value.shown(),
+                    );
+                    return Err((placed, text));
+                }
+                None => {
+                    let pool = Arc::new(Pool::of_app(app, *threads, *queue));
+                    let (value, file) = (Arc::clone(&pool), placed.file.clone());
+                    main.pools.push(Placed { value, file, line: placed.line });
+                    pool
+                }
+            }
+        }
+    };
+    if !main.threaded.iter().any(|(known, _)| Arc::ptr_eq(known, app)) {
+        main.threaded.push((Arc::clone(app), Arc::clone(&pool)));
+    }
+    Ok(Some(pool))
 }
 
 /// The sub-interpreter of a location's application; `None` for the main interpreter.
@@ -190,11 +277,11 @@ fn mount(core: &ngx_http_core_loc_conf_t, prev: &LocationConf) -> Mount {
 }
 
 /// The application with this key, whichever location named it first.
-fn find_or_add<'a>(main: &'a mut MainConf, target: &Placed<Target>, key: AppKey) -> &'a App {
-    let index = main.apps.iter().position(|app| *app.value.key() == key).unwrap_or_else(|| {
-        let (file, line) = (target.file.clone(), target.line);
-        main.apps.push(Box::new(Placed { value: App::new(key), file, line }));
-        main.apps.len() - 1
-    });
-    &main.apps[index].value
+fn find_or_add(main: &mut MainConf, target: &Placed<Target>, key: AppKey) -> Arc<App> {
+    if let Some(app) = main.apps.iter().find(|app| *app.value.key() == key) {
+        return Arc::clone(&app.value);
+    }
+    let (app, file) = (Arc::new(App::new(key)), target.file.clone());
+    main.apps.push(Placed { value: Arc::clone(&app), file, line: target.line });
+    app
 }

@@ -37,6 +37,7 @@ macro_rules! setter {
 mod app;
 mod python;
 mod response;
+mod threads;
 
 pub use app::{
     block_warning, interpreter, middleware, pass, preflight_timeout, protocol, reload_mechanism,
@@ -44,6 +45,7 @@ pub use app::{
 };
 pub use python::{env, python_executable, python_home, python_optimize, python_path};
 pub use response::{hide_header, ignore_headers, pass_header, write_buffer_size};
+pub use threads::{queue_timeout, thread_pool, threads};
 
 /// A setter as nginx calls it: null is success, a text is completed by nginx with file and line, and
 /// `FAILED` says that the error has been logged.
@@ -120,10 +122,15 @@ fn choice<T: Copy>(cf: &mut ngx_conf_t, choices: &[(&str, T)]) -> Option<T> {
 
 /// An argument as milliseconds above 0.
 fn milliseconds(cf: &ngx_conf_t, index: usize) -> Option<ngx_msec_t> {
+    time(cf, index).filter(|milliseconds| *milliseconds > 0)
+}
+
+/// An argument as milliseconds.
+fn time(cf: &ngx_conf_t, index: usize) -> Option<ngx_msec_t> {
     let mut value = cf.args()[index];
     // SAFETY: parses the bytes of the string.
     let milliseconds = unsafe { ngx_parse_time(&mut value, 0) };
-    ngx_msec_t::try_from(milliseconds).ok().filter(|milliseconds| *milliseconds > 0)
+    ngx_msec_t::try_from(milliseconds).ok()
 }
 
 fn text(cf: &ngx_conf_t, index: usize) -> Option<String> {

@@ -12,12 +12,15 @@ use pyo3::prelude::*;
 
 use crate::error::Error;
 use crate::handler::{Job, State, Turn};
-use crate::nginx::{self, ClientBody, Level, log};
+use crate::nginx::event::{self, Blocking};
+use crate::nginx::{self, ClientBody, Flow, Level, log};
 use crate::py::{Handle, PyBlock};
-use crate::wsgi::{Body, Exchange, Host, LineLog, Writer};
+use crate::wsgi::{Body, Draft, Environ, Exchange, Host, LineLog, Writer};
 
+use super::line::{Line, Offer};
 use super::slice::Slice;
-use super::{Domain, name, report};
+use super::writing::{Refused, Written};
+use super::{Domain, name, parts, report};
 
 /// The gateway's types of this executor.
 pub struct Inline;
@@ -58,15 +61,12 @@ impl LineLog for RequestLog {
 pub struct JobWriter(Handle<Job>);
 
 impl Writer for JobWriter {
-    fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()> {
-        let job = self.0.get();
-        match job.and_then(|job| Some((job, job.domain()?))) {
-            Some((job, domain)) => {
-                let exchange = job.exchange.borrow();
-                match &*exchange {
-                    Some(exchange) => Slice { py, domain, job, exchange }.write(block),
-                    None => Ok(()),
-                }
+    fn write(&self, py: Python<'_>, draft: &Draft, block: PyBlock) -> PyResult<()> {
+        match self.0.get() {
+            Some(job) => {
+                let written = Written::new(draft, job.service(), block)?;
+                let flow = job.write(written, false)?;
+                if flow == Flow::Again { wait_for_client(py, job) } else { Ok(()) }
             }
             None => Err(PyRuntimeError::new_err(
                 "write() must be called in the thread that runs the application",
@@ -76,12 +76,7 @@ impl Writer for JobWriter {
 
     fn discard(&self) {
         if let Some(job) = self.0.get() {
-            if let Some(spool) = &mut *job.spool.borrow_mut() {
-                spool.discard();
-            }
-            job.meter.take();
-            let held = job.output.borrow_mut().take_held();
-            drop(held);
+            job.discard_written();
         }
     }
 
@@ -90,10 +85,73 @@ impl Writer for JobWriter {
     }
 }
 
+/// The line of a slice on nginx's thread: everything happens at once.
+impl Line for Job {
+    type Host = Inline;
+
+    fn state(&self) -> State {
+        self.state.get()
+    }
+
+    fn set(&self, state: State) {
+        self.state.set(state);
+    }
+
+    fn is_head(&self) -> bool {
+        self.request().is_head()
+    }
+
+    fn give(&self, _py: Python<'_>, offer: Offer) -> Result<(), Error> {
+        self.take(offer)
+    }
+
+    fn fail(&self, text: String, traceback: Vec<String>) {
+        Job::fail(self, &text, &traceback);
+    }
+
+    fn tell(&self, f: impl FnOnce(&Job) + Send + 'static) {
+        f(self);
+    }
+}
+
+/// Waits until what was written is with the kernel. The event loop stands still meanwhile.
+fn wait_for_client(py: Python<'_>, job: &Job) -> PyResult<()> {
+    let r = job.request();
+    if job.service().app.warn_of_writing() {
+        r.log().write(
+            Level::Warn,
+            format!(
+                "wsgi: {} calls write(), which blocks the event loop while a client reads slowly; yield \
+                 the blocks instead, or use wsgi_threads (said once)",
+                name(&job.service().app)
+            ),
+        );
+    }
+    // nginx may hold the block for another reason than the socket, an SSI include for example; that is not
+    // waited for here, but by the machine when the application has returned.
+    let (mut flow, mut sent) = (Flow::Again, None);
+    while flow == Flow::Again && r.is_active() && sent.replace(r.sent()) != Some(r.sent()) {
+        let wait = Blocking::new(r);
+        if !py.detach(|| wait.wait()) {
+            event::set_timed_out(r);
+            job.output.borrow_mut().abandon();
+            job.state.set(State::Closing(nginx::REQUEST_TIME_OUT));
+            return Err(Refused::TimedOut.into());
+        }
+        wait.done(r);
+        flow = job.output.borrow_mut().flush();
+    }
+    job.release();
+    match flow {
+        Flow::Gone => Err(Refused::ClientGone.into()),
+        Flow::Taken | Flow::Again => Ok(()),
+    }
+}
+
 /// Runs a turn of `job`.
 pub fn run(job: &Job) -> Turn {
     let Some(domain) = job.domain() else {
-        let text = format!("wsgi: {} cannot run, its interpreter did not start", name(job.app()));
+        let text = format!("wsgi: {} {}", name(&job.service().app), Error::NoInterpreter);
         job.request().log().write(Level::Error, text);
         return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
     };
@@ -132,14 +190,20 @@ fn turn(py: Python<'_>, domain: &Domain, job: &Job) -> Turn {
     if job.state.get() == State::Calling
         && let Err(error) = prepare(py, domain, job)
     {
-        fail(py, domain, job, &error);
+        fail(py, domain, job, &Error::Raised(error));
     }
     let mut turn = None;
     if let Ok(exchange) = Ref::filter_map(job.exchange.borrow(), Option::as_ref) {
-        let slice = Slice { py, domain, job, exchange: &exchange };
-        match exchange.slice(py, || slice.run()) {
+        let (service, gateway) = (&**job.service(), &domain.gateway);
+        let slice = Slice { py, domain, gateway, service, exchange: &exchange, line: job };
+        let environ = |template: &Environ| {
+            parts::with(job.request(), job.conf(), |parts| {
+                Ok(exchange.environ(py, gateway, template, parts)?)
+            })
+        };
+        match exchange.slice(py, || slice.run(environ)) {
             Ok(done) => turn = done,
-            Err(error) => fail(py, domain, job, &Error::Raised(error)),
+            Err(error) => slice.fail(&Error::Raised(error)),
         }
     }
     match (turn, job.state.get()) {
@@ -157,8 +221,9 @@ fn turn(py: Python<'_>, domain: &Domain, job: &Job) -> Turn {
 }
 
 /// Makes the exchange.
-fn prepare(py: Python<'_>, domain: &Domain, job: &Job) -> Result<(), Error> {
+fn prepare(py: Python<'_>, domain: &Domain, job: &Job) -> PyResult<()> {
     let r = job.request();
+    parts::find_constants(r, job.service());
     // SAFETY: the exchange is ended, and with it the handles emptied and the body dropped, before the job
     // and the request go: by the last turn or by the drop of the job.
     let (writer, log, body) = unsafe {
@@ -186,48 +251,31 @@ fn end(py: Python<'_>, domain: &Domain, job: &Job) {
     if let Some(exchange) = exchange
         && let Err(raised) = exchange.end(py, &domain.gateway)
     {
-        report::close_failed(py, domain, job.request().log(), job.app(), &raised);
+        let (text, traceback) = report::describe_close(py, domain, &job.service().app, &raised);
+        let log = job.request().log();
+        log.write(Level::Error, text);
+        log.write_lines(Level::Error, &traceback);
     }
     job.release();
 }
 
-/// Logs what went wrong and decides how the response ends.
-pub fn fail(py: Python<'_>, domain: &Domain, job: &Job, error: &Error) {
-    let (is_gone, is_head_sent, is_finished) = {
-        let output = job.output.borrow();
-        (output.is_gone(), output.is_head_sent(), output.is_finished())
-    };
-    let rc = match job.state.get() {
-        // The response has ended already, HEAD for example.
-        State::Closing(rc) => rc,
-        State::Redirecting(_) => nginx::INTERNAL_SERVER_ERROR,
-        _ if is_gone => nginx::ERROR,
-        _ if !is_head_sent => nginx::INTERNAL_SERVER_ERROR,
-        _ if is_finished => nginx::OK,
-        _ => nginx::ERROR,
-    };
-    let is_cut = is_head_sent && !is_gone && rc == nginx::ERROR;
-    let suffix =
-        if is_cut { " after the headers were sent, the response is cut short" } else { "" };
-    // An application that fails because its client has left is no error of the application.
-    let level = if is_gone { Level::Info } else { Level::Error };
-    let (log, app) = (job.request().log(), job.app());
-    report::failed(py, domain, log, level, app, error, suffix);
-    job.state.set(State::Closing(rc));
+fn fail(py: Python<'_>, domain: &Domain, job: &Job, error: &Error) {
+    let (text, traceback) = report::describe(py, domain, &job.service().app, error);
+    job.fail(&text, &traceback);
 }
 
 fn warn_of_blocking(job: &Job, begun: Instant) {
     // Not to be used once finalized: the request is the caller's to finalize, so it is alive here.
     let Some(limit) = job.conf().block_warning.unwrap_or(Some(100)) else { return };
     let held = begun.elapsed().as_millis();
-    if held > limit as u128 && job.app().warn_of_blocking() {
+    if held > limit as u128 && job.service().app.warn_of_blocking() {
         job.request().log().write(
             Level::Warn,
             format!(
                 "wsgi: {} held the event loop for {held} ms, during which its worker served nobody \
                  else; make it faster, or run more worker processes (said once, see \
                  wsgi_block_warning)",
-                name(job.app())
+                name(&job.service().app)
             ),
         );
     }

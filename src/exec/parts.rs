@@ -1,49 +1,36 @@
 //! What an application is told of a request, gathered from nginx.
 
-use pyo3::Python;
-use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use std::vec::IntoIter;
 
-use crate::conf::{LocationConf, Var};
+use crate::conf::{Constants, LocationConf, Service, Var};
 use crate::error::Error;
-use crate::nginx::{LocalAddress, Request, process};
-use crate::py::Owned;
-use crate::wsgi::{Constants, Environ, Exchange, Mount, Parts};
+use crate::nginx::{Headers, LocalAddress, Request, process};
+use crate::wsgi::{Mount, Parts};
 
-use super::Domain;
-use super::inline::Inline;
+/// The parts of environ as they stand in nginx's memory.
+pub type RequestParts<'a> = Parts<'a, Headers<'a>, IntoIter<Option<&'a [u8]>>>;
 
-/// Builds environ for `r`.
-pub fn environ<'py>(
-    py: Python<'py>,
-    domain: &Domain,
-    exchange: &Exchange<Inline>,
+/// Finds out, at the first request of a location, what is the same for all of them.
+pub fn find_constants(r: Request<'_>, service: &Service) {
+    service.constants.get_or_init(|| Constants {
+        server_software: process::NGINX_VERSION.to_bytes(),
+        server_name: plain_server_name(r).map(<[u8]>::to_vec),
+        document_root: r.constant_root().map(<[u8]>::to_vec),
+        multiprocess: process::worker_processes(Request::cycle()) > 1,
+    });
+}
+
+/// What `f` makes of the parts of environ for `r`.
+pub fn with<R>(
     r: Request<'_>,
     conf: &LocationConf,
-) -> Result<Bound<'py, PyDict>, Error> {
-    let gateway = &domain.gateway;
-    if conf.environ.borrow().is_none() {
-        let vars: Vec<_> =
-            conf.vars.iter().map(|var| (var.name.as_slice(), var.value.constant())).collect();
-        let constants = Constants {
-            server_software: process::NGINX_VERSION.to_bytes(),
-            server_name: plain_server_name(r),
-            document_root: r.constant_root(),
-            multiprocess: process::worker_processes(Request::cycle()) > 1,
-            pass_authorization: conf.pass_authorization.is_on(),
-            vars: &vars,
-        };
-        let template = Environ::new(py, gateway, &constants)?;
-        conf.environ.replace(Some(Owned::new(domain.interpreter, template)));
-    }
-    let template = conf.environ.borrow();
-    let Some(template) = &*template else { return Err(Error::Nginx) };
-
+    f: impl FnOnce(RequestParts<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
     let (script_name, path_info) = split_uri(r, conf)?;
     let local = r.local_address();
     let mut remote_port = itoa::Buffer::new();
     let tls = r.tls();
-    let parts = Parts {
+    f(Parts {
         method: r.method(),
         script_name,
         path_info,
@@ -66,8 +53,7 @@ pub fn environ<'py>(
         tls,
         headers: r.headers(),
         vars: vars(r, conf)?.into_iter(),
-    };
-    Ok(exchange.environ(py, gateway, template.get(py), parts)?)
+    })
 }
 
 fn split_uri<'a>(r: Request<'a>, conf: &'a LocationConf) -> Result<(&'a [u8], &'a [u8]), Error> {

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nginx_sys::{ngx_cycle_t, ngx_msec_t};
@@ -73,11 +74,11 @@ fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, pipe: File) {
         return say(FAILED, "wsgi: preflight failed: an interpreter is missing");
     }
     for (app, domain) in domains {
-        let index = conf.apps.iter().position(|known| core::ptr::eq(&known.value, app));
+        let index = conf.apps.iter().position(|known| Arc::ptr_eq(&known.value, &app));
         say(NEXT, &index.unwrap_or_default().to_string());
         domain.interpreter.enter(|py| {
             if let Err(error) = app.callable(py, domain.interpreter, false) {
-                let (text, traceback) = report::describe(py, domain, app, &error, "");
+                let (text, traceback) = report::describe(py, domain, &app, &error);
                 say(FAILED, &text);
                 for line in &traceback {
                     say(TRACEBACK, line);
@@ -92,7 +93,7 @@ fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, pipe: File) {
 fn listen(log: Log<'_>, conf: &MainConf, mut child: Child) -> io::Result<bool> {
     let limit = Duration::from_millis(conf.preflight_timeout.unwrap_or(TIMEOUT) as u64);
     let deadline = Instant::now() + limit;
-    let mut app = &*conf.apps[0];
+    let mut app = &conf.apps[0];
     let mut is_good = true;
     loop {
         let text = match child.listen(deadline)? {
@@ -129,12 +130,12 @@ fn listen(log: Log<'_>, conf: &MainConf, mut child: Child) -> io::Result<bool> {
     }
 }
 
-fn too_slow(app: &Placed<App>, limit: Duration) -> String {
+fn too_slow(app: &Placed<Arc<App>>, limit: Duration) -> String {
     let (name, seconds) = (name(&app.value), limit.as_secs_f64());
     format!("wsgi: {name} was not imported within {seconds} s (wsgi_preflight_timeout)")
 }
 
 /// Logs with the place of the application's `wsgi_pass`.
-fn emerg(log: Log<'_>, app: &Placed<App>, text: &str) {
+fn emerg(log: Log<'_>, app: &Placed<Arc<App>>, text: &str) {
     log.write(Level::Emerg, format!("{text} in {}:{}", app.file, app.line));
 }

@@ -10,20 +10,127 @@ use crate::nginx::{self, Flow, HeadFlow, Level, Ranges, ResponseHead, is_one_buf
 use crate::py::PyBlock;
 use crate::wsgi::Head;
 
+use super::line::{Given, Offer};
 use super::name;
+
+/// How many bytes of a response may wait in a spool, as many as `proxy_max_temp_file_size` has by default.
+const SPOOL_UP_TO: u64 = 1 << 30;
 
 /// What is known of a body that is there as a whole.
 #[derive(Clone, Copy)]
-pub struct Body {
-    pub length: u64,
+pub(super) struct Body {
+    length: u64,
     /// Whether nginx gets it in one buffer.
-    pub is_one: bool,
+    is_one: bool,
 }
 
 impl Job {
-    /// How many bytes of the body have been admitted.
-    pub fn sent(&self) -> u64 {
-        self.meter.borrow().sent()
+    /// Takes what the application gave. The state says how to go on.
+    ///
+    /// # Errors
+    /// `Error::Nginx` if written bytes are missing and the client does not know yet.
+    pub fn take(&self, offer: Offer) -> Result<(), Error> {
+        let Offer { head, given } = offer;
+        if self.is_over() {
+            self.let_go(given.into_blocks());
+            return Ok(());
+        }
+        if self.output.borrow().is_finished() {
+            let blocks = given.into_blocks();
+            if !blocks.is_empty() {
+                self.warn_of_surplus();
+            }
+            self.let_go(blocks);
+            self.state.set(State::Closing(nginx::OK));
+            return Ok(());
+        }
+        if matches!(self.state.get(), State::Draining(_)) {
+            self.take_ahead(given);
+            return Ok(());
+        }
+        if let Some(head) = head {
+            if self.has_lost_bytes() {
+                self.let_go(given.into_blocks());
+                return Err(Error::Nginx);
+            }
+            if !self.send_head(&head, self.whole(&given)) {
+                self.let_go(given.into_blocks());
+                return Ok(());
+            }
+        }
+        match given {
+            Given::Nothing => self.send_nothing(),
+            Given::Written => self.send_written(),
+            Given::Blocks(blocks) => self.send(blocks, false),
+            Given::All(blocks) => self.send(blocks, true),
+            Given::File { fd, offset, length } => self.send_file(fd, offset, length),
+        }
+        Ok(())
+    }
+
+    /// nginx has got rid of everything.
+    pub fn drained(&self, then: Then) {
+        self.state.set(then.into());
+        match then {
+            Then::Send
+                if self.task.get().is_some() && self.is_head_sent() && self.has_spooled() =>
+            {
+                self.send_written();
+            }
+            Then::End => self.send(Vec::new(), true),
+            Then::Send | Then::Close(_) => {}
+        }
+    }
+
+    /// Whether a thread may go on although the client has not taken everything: with `wsgi_output_buffering`
+    /// the rest waits in a spool.
+    pub fn may_go_ahead(&self) -> bool {
+        let length = self.spool.borrow().as_ref().map_or(0, |spool| spool.length());
+        self.output.borrow().is_buffering() && length < SPOOL_UP_TO
+    }
+
+    /// Takes what a thread gives ahead of the client.
+    fn take_ahead(&self, given: Given) {
+        let is_all = matches!(given, Given::All(_));
+        let blocks = given.into_blocks();
+        let admitted = self.meter.borrow_mut().admit(length(&blocks));
+        let blocks = if admitted.cut { self.cut(blocks, admitted.length) } else { blocks };
+        if admitted.cut {
+            self.warn_of_surplus();
+        }
+        let is_spooled = blocks.iter().all(|block| self.spool(block).is_ok());
+        self.let_go(blocks);
+        if !is_spooled {
+            self.state.set(State::Closing(nginx::ERROR));
+        } else if is_all || admitted.cut || self.meter.borrow().is_complete() {
+            self.state.set(State::Draining(Then::End));
+        }
+    }
+
+    /// Logs what went wrong with the application and decides how the response ends.
+    pub fn fail(&self, text: &str, traceback: &[String]) {
+        let (is_gone, is_head_sent, is_finished) = {
+            let output = self.output.borrow();
+            (output.is_gone(), output.is_head_sent(), output.is_finished())
+        };
+        let rc = match self.state.get() {
+            // The response has ended already, HEAD for example.
+            State::Closing(rc) => rc,
+            State::Redirecting(_) => nginx::INTERNAL_SERVER_ERROR,
+            _ if is_gone => nginx::ERROR,
+            _ if !is_head_sent => nginx::INTERNAL_SERVER_ERROR,
+            _ if is_finished => nginx::OK,
+            _ => nginx::ERROR,
+        };
+        let is_cut = is_head_sent && !is_gone && rc == nginx::ERROR;
+        let suffix =
+            if is_cut { " after the headers were sent, the response is cut short" } else { "" };
+        // An application that fails because its client has left is no error of the application.
+        let level = if is_gone { Level::Info } else { Level::Error };
+        let log = self.request().log();
+        log.write(level, format!("{text}{suffix}"));
+        log.write_lines(level, traceback);
+        self.state.set(State::Closing(rc));
     }
 
     /// Whether the head is with nginx.
@@ -31,38 +138,26 @@ impl Job {
         self.output.borrow().is_head_sent()
     }
 
-    /// Whether the response is over, so that what is written goes nowhere.
+    /// Whether the response is over, so that what is given goes nowhere.
     pub fn is_over(&self) -> bool {
-        matches!(self.state.get(), State::Closing(_) | State::Redirecting(_))
+        matches!(self.state.get(), State::Closing(_) | State::Redirecting(_) | State::Done)
     }
 
-    /// What is known of the body if these blocks end it.
-    pub fn whole(&self, blocks: &[PyBlock]) -> Body {
-        let is_one = is_one_buffer(blocks) && !self.output.borrow().is_holding();
-        Body { length: self.sent() + length(blocks), is_one }
+    /// What is known of the body if nothing follows.
+    fn whole(&self, given: &Given) -> Option<Body> {
+        match given {
+            Given::All(blocks) => {
+                let length = self.meter.borrow().sent() + length(blocks);
+                Some(Body { length, is_one: is_one_buffer(blocks) })
+            }
+            Given::File { length, .. } => Some(Body { length: *length, is_one: true }),
+            Given::Nothing | Given::Written | Given::Blocks(_) => None,
+        }
     }
 
-    /// Whether blocks, of a body that goes on, are to be held before the head goes out: then an error may
-    /// still replace it.
-    pub fn holds(&self, head: &Head, blocks: &[PyBlock]) -> bool {
-        let (r, output, length) = (self.request(), self.output.borrow(), length(blocks));
-        let (status, fields) = (head.status(), head.fields());
-        output.has_room_for(length as usize)
-            && head.content_length().is_none_or(|declared| self.sent() + length < declared)
-            // Its application is not to go on.
-            && !r.is_head()
-            && self.conf().rules.may_hold(r, status, fields, output.is_buffering())
-    }
-
-    /// Holds them.
-    pub fn hold(&self, blocks: Vec<PyBlock>) {
-        self.meter.borrow_mut().admit(length(&blocks));
-        self.output.borrow_mut().hold(blocks);
-    }
-
-    /// Sends the head, which has not been done. `whole`: what is known if this is the whole body. False if
-    /// no body is to follow; the state says how to go on.
-    pub fn send_head(&self, head: &Head, whole: Option<Body>) -> bool {
+    /// Sends the head. `whole`: what is known if this is the whole body. False if no body is to follow; the
+    /// state says how to go on.
+    pub(super) fn send_head(&self, head: &Head, whole: Option<Body>) -> bool {
         // An application may answer HEAD without making the body, so an empty one says nothing.
         let derived = whole.map(|body| body.length);
         let derived = derived.filter(|length| *length > 0 || !self.request().is_head());
@@ -86,7 +181,7 @@ impl Job {
             ranges,
             is_stale: self.is_stale.get(),
         };
-        let flow = self.output.borrow_mut().send_head(head, &conf.rules);
+        let flow = self.output.borrow_mut().send_head(head, &self.service().rules);
         match flow {
             HeadFlow::Body => return true,
             HeadFlow::NoBody => self.state.set(State::Closing(nginx::OK)),
@@ -97,9 +192,9 @@ impl Job {
     }
 
     /// Sends blocks after the head. `is_all`: nothing follows.
-    pub fn send(&self, blocks: Vec<PyBlock>, is_all: bool) {
+    fn send(&self, blocks: Vec<PyBlock>, is_all: bool) {
         let admitted = self.meter.borrow_mut().admit(length(&blocks));
-        let blocks = if admitted.cut { cut(blocks, admitted.length) } else { blocks };
+        let blocks = if admitted.cut { self.cut(blocks, admitted.length) } else { blocks };
         if admitted.cut {
             self.warn_of_surplus();
         }
@@ -113,7 +208,7 @@ impl Job {
     }
 
     /// Sends a file after the head; what exceeds a Content-Length is left out, as PEP 3333 says of files.
-    pub fn send_file(&self, fd: i32, offset: u64, length: u64) {
+    fn send_file(&self, fd: i32, offset: u64, length: u64) {
         let admitted = self.meter.borrow_mut().admit(length);
         let shortage = self.meter.borrow().shortage();
         let last = shortage.is_none();
@@ -121,13 +216,19 @@ impl Job {
         self.after(flow, true, shortage);
     }
 
-    /// Has nginx send the head although there is no block yet. True if it did.
-    pub fn send_nothing(&self) -> bool {
+    /// Has nginx send the head although there is no block yet.
+    fn send_nothing(&self) {
         let flow = self.output.borrow_mut().send_nothing();
-        if flow != Flow::Taken {
-            self.follow(flow, Then::Send);
-        }
-        flow == Flow::Taken
+        self.follow(flow, Then::Send);
+    }
+
+    /// Sends what `write()` has left in a spool. What it has left with nginx is waited for.
+    fn send_written(&self) {
+        let flow = self.send_spool().unwrap_or_else(|| {
+            let may_go_on = self.output.borrow().may_go_on();
+            if may_go_on { Flow::Taken } else { Flow::Again }
+        });
+        self.follow(flow, Then::Send);
     }
 
     /// What follows when nginx has been given bytes.
@@ -135,7 +236,7 @@ impl Job {
         let rc = match shortage {
             Some((sent, declared)) => {
                 let error = Error::Short { sent, declared };
-                let text = format!("wsgi: {} {error}", name(self.app()));
+                let text = format!("wsgi: {} {error}", name(&self.service().app));
                 self.request().log().write(Level::Error, text);
                 nginx::ERROR
             }
@@ -145,9 +246,9 @@ impl Job {
         self.release();
     }
 
-    pub fn warn_of_surplus(&self) {
+    fn warn_of_surplus(&self) {
         let declared = self.meter.borrow().declared().unwrap_or_default();
-        let name = name(self.app());
+        let name = name(&self.service().app);
         let text = format!(
             "wsgi: {name} yielded more than its Content-Length of {declared} bytes, the rest is dropped"
         );
@@ -155,46 +256,45 @@ impl Job {
     }
 
     /// Sends what has been spooled, if there is anything.
-    pub fn send_spool(&self) -> Option<Flow> {
+    fn send_spool(&self) -> Option<Flow> {
         let mut spool = self.spool.borrow_mut();
         let spool = spool.as_mut().filter(|spool| !spool.is_empty())?;
         Some(self.output.borrow_mut().send_spool(spool))
     }
 
     /// Whether spooled bytes wait to be sent.
-    pub fn has_spooled(&self) -> bool {
+    pub(super) fn has_spooled(&self) -> bool {
         self.spool.borrow().as_ref().is_some_and(|spool| !spool.is_empty())
     }
 
     /// Whether written bytes are missing.
-    pub fn has_lost_bytes(&self) -> bool {
+    pub(super) fn has_lost_bytes(&self) -> bool {
         self.spool.borrow().as_ref().is_some_and(|spool| spool.has_failed())
     }
 
     /// Sets what nginx's answer leads to.
-    pub fn follow(&self, flow: Flow, then: Then) {
+    pub(super) fn follow(&self, flow: Flow, then: Then) {
         self.state.set(match flow {
             Flow::Taken => then.into(),
             Flow::Again => State::Draining(then),
             Flow::Gone => State::Closing(nginx::ERROR),
         });
     }
-}
 
-fn length(blocks: &[PyBlock]) -> u64 {
-    blocks.iter().map(|block| block.as_bytes().len() as u64).sum()
-}
-
-/// The first `length` bytes of `blocks`.
-fn cut(blocks: Vec<PyBlock>, length: u64) -> Vec<PyBlock> {
-    let mut left = length as usize;
-    let mut kept = Vec::with_capacity(blocks.len());
-    for block in blocks {
-        let block = block.truncated(left);
-        left -= block.as_bytes().len();
-        if !block.as_bytes().is_empty() {
-            kept.push(block);
+    /// The first `length` bytes of `blocks`.
+    pub(super) fn cut(&self, blocks: Vec<PyBlock>, length: u64) -> Vec<PyBlock> {
+        let mut left = length as usize;
+        let (mut kept, mut rest) = (Vec::with_capacity(blocks.len()), Vec::new());
+        for block in blocks {
+            let block = block.truncated(left);
+            left -= block.as_bytes().len();
+            if block.as_bytes().is_empty() { rest.push(block) } else { kept.push(block) }
         }
+        self.let_go(rest);
+        kept
     }
-    kept
+}
+
+pub(super) fn length(blocks: &[PyBlock]) -> u64 {
+    blocks.iter().map(|block| block.as_bytes().len() as u64).sum()
 }

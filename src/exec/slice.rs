@@ -1,51 +1,54 @@
 //! A slice: one stay of a request inside Python, and the machine that it moves.
 //!
 //! Each step asks the application for something and gives it to nginx; nginx's answer decides the next
-//! state (handler.rs). `write()` comes in from inside a step (writing.rs).
+//! state (handler.rs). `write()` comes in from inside a step (writing.rs). Who runs the slice, nginx's thread
+//! or one of a pool, is a matter of its line.
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-use crate::conf::Mechanism;
+use crate::conf::{Mechanism, Service};
 use crate::error::Error;
-use crate::handler::{Job, State, Then, Turn};
-use crate::nginx::{self, Level, Request, process, regular_file_size};
+use crate::handler::{State, Turn};
+use crate::nginx::{Level, pool, process, regular_file_size};
 use crate::py::PyBlock;
-use crate::wsgi::{Exchange, Head, Step};
+use crate::wsgi::{Draft, Environ, Exchange, Gateway, Head, Step};
 
-use super::inline::{self, Inline};
-use super::sending::Body;
-use super::{Domain, parts};
+use super::line::{Given, Line, Offer};
+use super::{Domain, report};
 
 /// A generator that never blocks gives the loop back after so many blocks or bytes.
 const BLOCKS_PER_TURN: usize = 64;
 const BYTES_PER_TURN: u64 = 1 << 20;
 
 /// One stay of a request inside Python.
-pub struct Slice<'a, 'py> {
+pub struct Slice<'a, 'py, L: Line> {
     pub py: Python<'py>,
     pub domain: &'a Domain,
-    pub job: &'a Job,
-    pub exchange: &'a Exchange<Inline>,
+    pub gateway: &'a Gateway<L::Host>,
+    pub service: &'a Service,
+    pub exchange: &'a Exchange<L::Host>,
+    pub line: &'a L,
 }
 
-impl Slice<'_, '_> {
-    pub(super) fn request(&self) -> Request<'_> {
-        self.job.request()
-    }
-
-    pub(super) fn set(&self, state: State) {
-        self.job.state.set(state);
-    }
-
-    /// Steps until the request has to wait, or `None` when it is to be closed.
-    pub fn run(&self) -> Option<Turn> {
+impl<'py, L: Line> Slice<'_, 'py, L> {
+    /// Steps until the request has to wait, or `None` when it is to be closed. `environ` makes the first
+    /// argument of the application.
+    pub fn run(
+        &self,
+        environ: impl FnOnce(&Environ) -> Result<Bound<'py, PyDict>, Error>,
+    ) -> Option<Turn> {
+        let mut environ = Some(environ);
         let mut blocks = 0;
-        let begun = self.job.sent();
+        let begun = self.given();
         loop {
-            let result = match self.job.state.get() {
-                State::Calling => self.call(),
+            let result = match self.line.state() {
+                State::Calling => match environ.take() {
+                    Some(environ) => self.call(environ),
+                    None => return None,
+                },
                 State::Sending if blocks >= BLOCKS_PER_TURN => return Some(Turn::Yield),
-                State::Sending if self.job.sent() - begun >= BYTES_PER_TURN => {
+                State::Sending if self.given().saturating_sub(begun) >= BYTES_PER_TURN => {
                     return Some(Turn::Yield);
                 }
                 State::Sending => {
@@ -62,42 +65,53 @@ impl Slice<'_, '_> {
                 }
             };
             if let Err(error) = result {
-                inline::fail(self.py, self.domain, self.job, &error);
+                self.fail(&error);
             }
         }
     }
 
-    fn call(&self) -> Result<(), Error> {
-        let (py, job, r) = (self.py, self.job, self.request());
-        let (gateway, conf) = (&self.domain.gateway, job.conf());
-        let app = job.app().callable(py, self.domain.interpreter, self.renews())?;
-        let environ = parts::environ(py, self.domain, self.exchange, r, conf)?;
-        let protocol = conf.protocol.unwrap_or_default();
-        let has_written = || job.is_head_sent() || job.has_spooled();
-        self.exchange.call(py, gateway, &app, environ, protocol, has_written)?;
+    /// Logs what went wrong and has nginx end the response.
+    pub fn fail(&self, error: &Error) {
+        let (text, traceback) = report::describe(self.py, self.domain, &self.service.app, error);
+        self.line.fail(text, traceback);
+    }
+
+    fn given(&self) -> u64 {
+        self.exchange.draft(self.py, Draft::given)
+    }
+
+    fn call(
+        &self,
+        environ: impl FnOnce(&Environ) -> Result<Bound<'py, PyDict>, Error>,
+    ) -> Result<(), Error> {
+        let (py, service) = (self.py, self.service);
+        let app = service.app.callable(py, self.domain.interpreter, self.renews())?;
+        let environ = environ(service.template(py, self.gateway, self.domain.interpreter)?)?;
+        self.exchange.call(py, self.gateway, &app, environ, service.protocol)?;
         // write() may have ended the response: HEAD, for example.
-        if job.state.get() == State::Calling {
-            let may_go_on = job.output.borrow().may_go_on();
-            self.set(if may_go_on { State::Sending } else { State::Draining(Then::Send) });
+        if self.line.state() == State::Calling {
+            self.line.set(State::Sending);
         }
         Ok(())
     }
 
     /// Whether a changed file is to be read again. Where the worker is to be replaced instead, sees to it.
     fn renews(&self) -> bool {
-        match self.job.conf().reloading() {
+        match self.service.reloading {
             None => false,
             Some(Mechanism::Process) if process::has_master() => {
-                let app = self.job.app();
-                if app.has_changed() {
-                    self.job.is_stale.set(true);
-                    if process::quit_gracefully() {
-                        let file = app.file().unwrap_or_default();
-                        let text = format!(
-                            "wsgi: script {file:?} has changed, this worker quits gracefully to be replaced"
-                        );
-                        self.request().log().write(Level::Notice, text);
-                    }
+                let app = &self.service.app;
+                if app.has_changed(self.py) {
+                    let file = app.file(self.py).unwrap_or_default();
+                    self.line.tell(move |job| {
+                        job.is_stale.set(true);
+                        if process::quit_gracefully() {
+                            let text = format!(
+                                "wsgi: script {file:?} has changed, this worker quits gracefully to be replaced"
+                            );
+                            job.request().log().write(Level::Notice, text);
+                        }
+                    });
                 }
                 false
             }
@@ -107,39 +121,27 @@ impl Slice<'_, '_> {
 
     /// Takes one step. False if it gave nothing, so that others may go first.
     fn step(&self) -> Result<bool, Error> {
-        if self.job.has_spooled() && !self.goes_out_as_a_whole() {
-            if self.send_head(None)?
-                && let Some(flow) = self.job.send_spool()
-            {
-                self.job.follow(flow, Then::Send);
-            }
+        if self.exchange.draft(self.py, Draft::has_written) && !self.goes_out_as_a_whole() {
+            self.exchange.draft(self.py, Draft::written_is_given);
+            self.give(Given::Written)?;
             return Ok(true);
         }
         let step = self.exchange.step(self.py)?;
         // write() inside the step may have ended the response: HEAD, or a client that has left.
-        if self.job.state.get() != State::Sending {
+        if self.line.state() != State::Sending {
             return Ok(true);
         }
         match step {
             Step::Empty => return self.empty(),
-            Step::Block(_) if self.job.output.borrow().is_finished() => {
-                self.job.warn_of_surplus();
-                self.set(State::Closing(nginx::OK));
-            }
-            Step::Block(block) => self.send(vec![block], false)?,
-            Step::All(blocks) => self.send(blocks, true)?,
-            Step::Done if self.job.output.borrow().is_finished() => {
-                self.set(State::Closing(nginx::OK));
-            }
-            Step::Done => self.send(Vec::new(), true)?,
+            Step::Block(block) => self.block(block)?,
+            Step::All(blocks) => self.give_blocks(blocks, Given::All)?,
+            Step::Done => self.give_blocks(Vec::new(), Given::All)?,
             Step::File(file) => match regular_file_size(file.fd) {
                 // The files of /proc say that they are empty; reading shows whether it is true.
                 Some(size) if size > file.offset => {
                     self.exchange.file_taken(self.py, true)?;
-                    let length = size - file.offset;
-                    if self.send_head(Some(Body { length, is_one: true }))? {
-                        self.job.send_file(file.fd, file.offset, length);
-                    }
+                    let (fd, offset) = (file.fd, file.offset);
+                    self.give(Given::File { fd, offset, length: size - offset })?;
                 }
                 _ => self.exchange.file_taken(self.py, false)?,
             },
@@ -149,44 +151,71 @@ impl Slice<'_, '_> {
 
     /// Whether what was written waits for the rest, so that the length of the whole is known.
     fn goes_out_as_a_whole(&self) -> bool {
-        !self.job.is_head_sent() && self.exchange.is_sequence()
+        !self.exchange.draft(self.py, Draft::is_committed) && self.exchange.is_sequence()
     }
 
     /// An empty item: sends the head with `wsgi_optimize_send_headers`, which may show that no body is due.
     fn empty(&self) -> Result<bool, Error> {
-        let is_due = self.job.conf().optimize_send_headers.is_on()
-            && self.exchange.waiting_head(self.py, |_| ()).is_some();
-        if !is_due {
+        let is_waiting = |draft: &Draft| draft.waiting(|_| ()).is_some();
+        if !self.service.optimize_send_headers || !self.exchange.draft(self.py, is_waiting) {
             return Ok(false);
         }
+        self.give(Given::Nothing)?;
         // Nothing has been given, unless that ends the response or has to be waited for.
-        Ok(!(self.send_head(None)? && self.job.send_nothing()))
+        Ok(self.line.state() != State::Sending)
     }
 
-    /// Sends blocks. `is_all`: nothing follows.
-    fn send(&self, blocks: Vec<PyBlock>, is_all: bool) -> Result<(), Error> {
-        let may_hold = !is_all && !self.job.is_head_sent();
-        let holds = |head: &Head| self.job.holds(head, &blocks);
-        if may_hold && self.exchange.waiting_head(self.py, holds) == Some(true) {
-            self.job.hold(blocks);
+    /// A block of a body that goes on: holds it or gives it.
+    fn block(&self, block: PyBlock) -> Result<(), Error> {
+        let blocks = vec![block];
+        if self.holds(&blocks) {
+            self.exchange.draft(self.py, |draft| draft.hold(blocks));
             return Ok(());
         }
-        if self.send_head(is_all.then(|| self.job.whole(&blocks)))? {
-            self.job.send(blocks, is_all);
-        }
-        Ok(())
+        self.give_blocks(blocks, Given::Blocks)
     }
 
-    /// Sends the head if that has not been done. `whole`: what is known if this is the whole body. False if
-    /// no body is to follow; the state says how to go on.
-    pub(super) fn send_head(&self, whole: Option<Body>) -> Result<bool, Error> {
-        if self.job.is_head_sent() {
-            return Ok(true);
+    /// Whether blocks are to be held until there is a page of them. Before the head is out an error may still
+    /// replace it then.
+    fn holds(&self, blocks: &[PyBlock]) -> bool {
+        // The application is not to go on when the client wants the head only.
+        if self.line.is_head() {
+            return false;
         }
-        if self.job.has_lost_bytes() {
-            return Err(Error::Nginx);
-        }
-        let head = self.exchange.commit_head(self.py).ok_or(Error::NoStartResponse)?;
-        Ok(self.job.send_head(&head, whole))
+        let rules = &self.service.rules;
+        self.exchange.draft(self.py, |draft| {
+            let may_hold = |head: &Head| {
+                rules.may_hold(head.status(), head.fields(), self.service.output_buffering)
+            };
+            draft.waiting(may_hold).unwrap_or_else(|| draft.is_buffering())
+                && draft.has_room_for(blocks, pool::page_size() as u64)
+        })
     }
+
+    fn give_blocks(
+        &self,
+        blocks: Vec<PyBlock>,
+        given: impl FnOnce(Vec<PyBlock>) -> Given,
+    ) -> Result<(), Error> {
+        let blocks = self.exchange.draft(self.py, |draft| draft.give(blocks));
+        self.give(given(blocks))
+    }
+
+    /// Gives nginx something, after the head.
+    fn give(&self, given: Given) -> Result<(), Error> {
+        let head = self.exchange.draft(self.py, |draft| {
+            if draft.is_committed() {
+                return Ok(None);
+            }
+            commit(draft, self.service).map(Some).ok_or(Error::NoStartResponse)
+        })?;
+        self.line.give(self.py, Offer { head, given })
+    }
+}
+
+/// Takes the head out of the draft, if there is one, and decides whether what follows may be held.
+pub fn commit(draft: &Draft, service: &Service) -> Option<Head> {
+    let head = draft.commit()?;
+    draft.set_buffering(service.rules.buffers(head.fields(), service.output_buffering));
+    Some(head)
 }

@@ -7,125 +7,175 @@ use pyo3::exceptions::{PyConnectionResetError, PyOSError, PyTimeoutError, PyValu
 use pyo3::prelude::*;
 
 use crate::block::Block;
+use crate::conf::Service;
 use crate::error::Error;
-use crate::handler::State;
-use crate::nginx::event::{self, Blocking};
-use crate::nginx::{self, Flow, Level, Spool, os_error_text};
+use crate::handler::{Job, State, Then};
+use crate::nginx::{self, Flow, Spool, os_error_text};
 use crate::py::PyBlock;
-use crate::wsgi::Head;
+use crate::wsgi::{Draft, Head};
 
-use super::name;
-use super::slice::Slice;
+use super::sending::length;
+use super::slice::commit;
 
-impl Slice<'_, '_> {
-    /// `write()`: the head, then the block, sent at once or spooled.
-    pub fn write(&self, block: PyBlock) -> PyResult<()> {
-        if self.job.output.borrow().is_gone() {
-            return Err(PyConnectionResetError::new_err("the client has closed the connection"));
+/// What `write()` gives to nginx.
+pub struct Written {
+    begun: Begun,
+    /// What was held, then the block itself.
+    blocks: Vec<PyBlock>,
+}
+
+/// The head of a response that is written.
+enum Begun {
+    /// It has been sent.
+    Already,
+    /// It is to be sent.
+    Now(Head),
+    /// It waits, because the location buffers what is written; here is its Content-Length.
+    Later(Option<u64>),
+}
+
+/// Why a block was not written.
+pub enum Refused {
+    ClientGone,
+    TimedOut,
+    /// It exceeds a Content-Length.
+    Surplus(u64),
+    /// The temporary file failed.
+    Spool {
+        code: i32,
+        text: String,
+        file: Option<String>,
+    },
+}
+
+impl Written {
+    /// What `write(block)` gives, and takes out of the draft.
+    pub fn new(draft: &Draft, service: &Service, block: PyBlock) -> PyResult<Self> {
+        let begun = if draft.is_committed() {
+            Begun::Already
+        } else if service.write_buffering {
+            let length = draft.waiting(Head::content_length);
+            Begun::Later(length.ok_or_else(no_start_response)?)
+        } else {
+            Begun::Now(commit(draft, service).ok_or_else(no_start_response)?)
+        };
+        draft.note_writing();
+        Ok(Self { begun, blocks: draft.give(vec![block]) })
+    }
+}
+
+fn no_start_response() -> PyErr {
+    let error = Error::NoStartResponse;
+    PyValueError::new_err(format!("write(): the application {error}"))
+}
+
+impl From<Refused> for PyErr {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::ClientGone => {
+                PyConnectionResetError::new_err("the client has closed the connection")
+            }
+            Refused::TimedOut => PyTimeoutError::new_err("the client takes nothing (send_timeout)"),
+            Refused::Surplus(declared) => {
+                let text = format!("write() past the Content-Length of {declared} bytes");
+                PyValueError::new_err(text)
+            }
+            Refused::Spool { code, text, file } => PyOSError::new_err((code, text, file)),
         }
-        if self.job.is_over() {
-            return Ok(());
+    }
+}
+
+impl Job {
+    /// Takes what was written: sends it, or spools it where the client is not to be waited for (`may_wait`:
+    /// the one who writes can wait while nginx goes on). `Flow::Again`: to be waited for.
+    pub fn write(&self, written: Written, may_wait: bool) -> Result<Flow, Refused> {
+        let Written { begun, blocks } = written;
+        if self.output.borrow().is_gone() {
+            self.let_go(blocks);
+            return Err(Refused::ClientGone);
         }
-        let is_buffered = self.begin_writing().map_err(|error| match error {
-            Error::Raised(raised) => raised,
-            error => PyValueError::new_err(format!("write(): the application {error}")),
-        })?;
-        if self.job.is_over() {
-            return Ok(());
+        if self.is_over() {
+            self.let_go(blocks);
+            return Ok(Flow::Taken);
         }
-        let admitted = self.job.meter.borrow_mut().admit(block.as_bytes().len() as u64);
-        if admitted.length > 0 {
-            let block = block.truncated(admitted.length as usize);
+        let is_buffered = matches!(begun, Begun::Later(_));
+        let has_body = match begun {
+            Begun::Now(_) if self.has_lost_bytes() => {
+                self.let_go(blocks);
+                return Err(Refused::ClientGone);
+            }
+            Begun::Now(head) => self.send_head(&head, None),
+            Begun::Later(length) => {
+                self.meter.borrow_mut().declare(length);
+                true
+            }
+            Begun::Already => true,
+        };
+        if !has_body {
+            self.let_go(blocks);
+            return Ok(Flow::Taken);
+        }
+        let admitted = self.meter.borrow_mut().admit(length(&blocks));
+        let blocks = if admitted.cut { self.cut(blocks, admitted.length) } else { blocks };
+        let mut flow = Flow::Taken;
+        if !blocks.is_empty() {
             let r = self.request();
-            if is_buffered || r.is_multiplexed() || !r.is_active() || self.job.has_spooled() {
-                self.spool(&block)?;
+            let must_spool = !may_wait && (r.is_multiplexed() || !r.is_active());
+            if is_buffered || must_spool || self.has_spooled() {
+                let spooled = blocks.iter().try_for_each(|block| self.spool(block));
+                self.let_go(blocks);
+                spooled?;
             } else {
-                self.write_through(block)?;
+                flow = self.output.borrow_mut().send(blocks, false);
+                self.release();
             }
         }
         if admitted.cut {
-            let declared = self.job.meter.borrow().declared().unwrap_or_default();
-            let text = format!("write() past the Content-Length of {declared} bytes");
-            return Err(PyValueError::new_err(text));
+            let declared = self.meter.borrow().declared().unwrap_or_default();
+            return Err(Refused::Surplus(declared));
         }
-        Ok(())
-    }
-
-    /// Sends the head, unless the location buffers what is written: then that is true, and only the
-    /// Content-Length is noted.
-    fn begin_writing(&self) -> Result<bool, Error> {
-        let is_head_sent = self.job.is_head_sent();
-        if is_head_sent || !self.job.conf().write_buffering.is_on() {
-            return self.send_head(None).map(|_| false);
-        }
-        let length = self
-            .exchange
-            .waiting_head(self.py, Head::content_length)
-            .ok_or(Error::NoStartResponse)?;
-        self.job.meter.borrow_mut().declare(length);
-        Ok(true)
-    }
-
-    /// Sends the block and waits until it is with the kernel. The event loop stands still meanwhile.
-    fn write_through(&self, block: PyBlock) -> PyResult<()> {
-        let r = self.request();
-        let mut flow = self.job.output.borrow_mut().send(vec![block], false);
-        if flow == Flow::Again && self.job.app().warn_of_writing() {
-            r.log().write(
-                Level::Warn,
-                format!(
-                    "wsgi: {} calls write(), which blocks the event loop while a client reads \
-                     slowly; yield the blocks instead (said once)",
-                    name(self.job.app())
-                ),
-            );
-        }
-        // nginx may hold the block for another reason than the socket, an SSI include for example; that is
-        // not waited for here, but by the machine when the application has returned.
-        let mut sent = None;
-        while flow == Flow::Again && r.is_active() && sent.replace(r.sent()) != Some(r.sent()) {
-            let wait = Blocking::new(r);
-            if !self.py.detach(|| wait.wait()) {
-                event::set_timed_out(r);
-                self.job.output.borrow_mut().abandon();
-                self.set(State::Closing(nginx::REQUEST_TIME_OUT));
-                return Err(PyTimeoutError::new_err("the client takes nothing (send_timeout)"));
-            }
-            wait.done(r);
-            flow = self.job.output.borrow_mut().flush();
-        }
-        self.job.release();
         match flow {
-            Flow::Gone => {
-                Err(PyConnectionResetError::new_err("the client has closed the connection"))
-            }
-            Flow::Taken | Flow::Again => Ok(()),
+            Flow::Gone => Err(Refused::ClientGone),
+            flow => Ok(flow),
         }
     }
 
-    fn spool(&self, block: &PyBlock) -> PyResult<()> {
-        let (r, conf) = (self.request(), self.job.conf());
+    /// The bytes that were written are to be waited for.
+    pub fn wait_for_written(&self) {
+        self.follow(Flow::Again, Then::Send);
+    }
+
+    /// Another head replaces the one that waits: drops what was written under that.
+    pub fn discard_written(&self) {
+        if let Some(spool) = &mut *self.spool.borrow_mut() {
+            spool.discard();
+        }
+        self.meter.take();
+    }
+
+    pub(super) fn spool(&self, block: &PyBlock) -> Result<(), Refused> {
+        let (r, conf) = (self.request(), self.conf());
         // The body of HEAD is only counted.
         if r.is_head() {
             return Ok(());
         }
-        let mut spool = self.job.spool.borrow_mut();
+        let mut spool = self.spool.borrow_mut();
         // SAFETY: the spool is part of the job, which lives in the request's pool; a location with an
         // application has a path.
         let spool = spool.get_or_insert_with(|| unsafe {
             Box::new(Spool::new(r.as_ptr(), conf.temp_path, conf.write_buffer_size))
         });
-        if self.job.output.borrow().is_drained() {
+        if self.output.borrow().is_drained() {
             spool.rewind();
         }
         spool.append(block.as_bytes()).map_err(|error| {
             // A response that lacks these bytes must not look complete, whatever the application does. If
-            // its head waits, `send_head` refuses it, unless another head replaces it.
-            if self.job.is_head_sent() {
-                self.set(State::Closing(nginx::ERROR));
+            // its head waits, `take` refuses it, unless another head replaces it.
+            if self.is_head_sent() {
+                self.state.set(State::Closing(nginx::ERROR));
             }
             let code = error.raw_os_error().unwrap_or(libc::EIO);
-            PyOSError::new_err((code, os_error_text(&error), spool.file_name()))
+            Refused::Spool { code, text: os_error_text(&error), file: spool.file_name() }
         })
     }
 }

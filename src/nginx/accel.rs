@@ -66,7 +66,8 @@ pub struct ResponseRules {
     /// The lengths of these names, a bit for each: most headers need no comparison.
     hidden_lengths: u64,
     ignored: Ignored,
-    intercept_errors: bool,
+    /// Statuses that nginx answers by a page of its own.
+    intercepted: Vec<u16>,
 }
 
 /// What X-Accel headers say.
@@ -83,19 +84,21 @@ pub(super) struct Accel<'a> {
 pub struct Redirect(ngx_str_t);
 
 impl ResponseRules {
-    /// Rules of `wsgi_hide_header`, `wsgi_pass_header` (both in lower case), `wsgi_ignore_headers` and
-    /// `wsgi_intercept_errors`.
+    /// Rules of `wsgi_hide_header`, `wsgi_pass_header` (both in lower case), `wsgi_ignore_headers` and, with
+    /// `wsgi_intercept_errors`, the location's error pages.
     pub fn new(
         hide: &[Vec<u8>],
         pass: &[Vec<u8>],
         ignored: Ignored,
-        intercept_errors: bool,
+        error_pages: &[ngx_http_err_page_t],
     ) -> Self {
         let default = HIDDEN.iter().map(|name| name.to_vec());
         let hidden = default.chain(hide.iter().cloned()).filter(|name| !pass.contains(name));
         let hidden: Vec<_> = hidden.collect();
         let hidden_lengths = hidden.iter().fold(0, |lengths, name| lengths | length_bit(name));
-        Self { hidden, hidden_lengths, ignored, intercept_errors }
+        let statuses = error_pages.iter().filter_map(|page| u16::try_from(page.status).ok());
+        let intercepted = statuses.filter(|status| *status >= 300).collect();
+        Self { hidden, hidden_lengths, ignored, intercepted }
     }
 
     /// Whether the client does not get to see a header.
@@ -105,24 +108,14 @@ impl ResponseRules {
     }
 
     /// Whether nginx answers a response of this status by a page of its own (`error_page`).
-    pub(super) fn intercepts(&self, r: Request<'_>, status: u16) -> bool {
-        if !self.intercept_errors || status < 300 {
-            return false;
-        }
-        // SAFETY: null or an array of error pages, which belongs to the configuration.
-        unsafe {
-            r.core().error_pages.as_ref().is_some_and(|pages| {
-                let pages: &[ngx_http_err_page_t] = pages.as_slice();
-                pages.iter().any(|page| page.status == status as isize)
-            })
-        }
+    pub(super) fn intercepts(&self, status: u16) -> bool {
+        self.intercepted.contains(&status)
     }
 
     /// Whether the beginning of a response may be held back: it is the application's to give, and to be
     /// buffered, which its fields may decide instead of `is_buffering`.
     pub fn may_hold<'a>(
         &self,
-        r: Request<'_>,
         status: u16,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         is_buffering: bool,
@@ -130,7 +123,16 @@ impl ResponseRules {
         let accel = self.accel(fields);
         accel.buffering.unwrap_or(is_buffering)
             && accel.redirect.is_none()
-            && !self.intercepts(r, status)
+            && !self.intercepts(status)
+    }
+
+    /// Whether nginx may hold the body of a response with these fields back.
+    pub fn buffers<'a>(
+        &self,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        is_buffering: bool,
+    ) -> bool {
+        self.accel(fields).buffering.unwrap_or(is_buffering)
     }
 
     /// Reads the X-Accel headers among `fields`, without those that are ignored.

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::mem::ManuallyDrop;
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 
-use nginx_sys::{ngx_buf_t, ngx_chain_t};
+use nginx_sys::{ngx_buf_t, ngx_chain_t, ngx_file_t};
 
 /// How much of a file is read ahead for lines; reads of known size go past this buffer.
 const READ_AHEAD: usize = 32 * 1024;
@@ -112,6 +112,98 @@ impl BufRead for ClientBody {
             self.ahead_taken += amount;
         }
         self.advance(amount);
+    }
+}
+
+/// A body that outlives its request: what was in memory is copied, the file is opened once more.
+pub struct OwnedBody {
+    body: ClientBody,
+    /// What the body's chain consists of.
+    _chain: Box<[ngx_chain_t]>,
+    _bufs: Box<[ngx_buf_t]>,
+    _file: Box<ngx_file_t>,
+    _memory: Vec<u8>,
+    _open: Option<File>,
+}
+
+// SAFETY: everything that the pointers in it lead to is its own.
+unsafe impl Send for OwnedBody {}
+
+impl OwnedBody {
+    /// The body of `r`, `None` if nginx has read none.
+    ///
+    /// # Errors
+    /// The file could not be opened once more.
+    pub fn of(r: super::Request<'_>) -> io::Result<Option<Self>> {
+        // SAFETY: nginx has read the body, and the reader is dropped before this function returns.
+        let Some(body) = (unsafe { r.body() }) else { return Ok(None) };
+        let mut bufs = Vec::new();
+        let mut link = body.chain;
+        // SAFETY: the links of the request's chain, each with a buffer.
+        while let Some(cl) = unsafe { link.as_ref() } {
+            // SAFETY: as above; a bitwise copy of a plain structure.
+            bufs.push(unsafe { core::ptr::read(cl.buf) });
+            link = cl.next;
+        }
+        let mut memory =
+            Vec::with_capacity(bufs.iter().filter_map(self::memory).map(<[u8]>::len).sum());
+        // SAFETY: zeroes are a valid ngx_file_t.
+        let mut file: Box<ngx_file_t> = Box::new(unsafe { core::mem::zeroed() });
+        let mut open = None;
+        for buf in &mut bufs {
+            if let Some(bytes) = self::memory(buf) {
+                let start = memory.len();
+                // Within the capacity, so that it does not move.
+                memory.extend_from_slice(bytes);
+                buf.pos = memory[start..].as_mut_ptr();
+                // SAFETY: one past the end of the copy.
+                buf.last = unsafe { buf.pos.add(bytes.len()) };
+            } else if buf.in_file() != 0 {
+                // SAFETY: nginx keeps the file open while the request lives. All buffers share one file.
+                let fd = unsafe { BorrowedFd::borrow_raw((*buf.file).fd) };
+                let copy = File::from(fd.try_clone_to_owned()?);
+                file.fd = copy.as_raw_fd();
+                buf.file = &mut *file;
+                open = Some(copy);
+            }
+        }
+        let mut bufs = bufs.into_boxed_slice();
+        let mut chain: Box<[ngx_chain_t]> =
+            bufs.iter_mut().map(|buf| ngx_chain_t { buf, next: core::ptr::null_mut() }).collect();
+        for index in 1..chain.len() {
+            chain[index - 1].next = &mut chain[index];
+        }
+        // SAFETY: the chain and what it leads to are moved into the same value, which does not move them.
+        let body = unsafe { ClientBody::new(chain.as_mut_ptr()) };
+        Ok(Some(Self {
+            body,
+            _chain: chain,
+            _bufs: bufs,
+            _file: file,
+            _memory: memory,
+            _open: open,
+        }))
+    }
+
+    /// How many bytes are left to read.
+    pub fn remaining(&self) -> u64 {
+        self.body.remaining()
+    }
+}
+
+impl Read for OwnedBody {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.body.read(into)
+    }
+}
+
+impl BufRead for OwnedBody {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.body.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.body.consume(amount);
     }
 }
 

@@ -7,7 +7,8 @@ use std::thread;
 use nginx_sys::{
     ngx_add_timer, ngx_current_msec, ngx_del_timer, ngx_delete_posted_event, ngx_event_t,
     ngx_handle_write_event, ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_test_reading, ngx_msec_t, ngx_post_event, ngx_posted_next_events, ngx_time_update,
+    ngx_http_test_reading, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
+    ngx_time_update,
 };
 
 use super::entry;
@@ -110,6 +111,34 @@ impl Wake {
         }
     }
 
+    /// Has `resume` called in so many milliseconds, if nothing else happens to the request. A client that
+    /// leaves meanwhile ends it.
+    pub fn sleep(&self, r: Request<'_>, milliseconds: ngx_msec_t) {
+        // SAFETY: as in `post`.
+        unsafe {
+            let request = r.as_ptr();
+            (*request).read_event_handler = Some(ngx_http_test_reading);
+            (*request).write_event_handler = Some(self.resume);
+            let event = self.event.get();
+            (*event).data = request.cast();
+            (*event).handler = Some(fired);
+            (*event).log = (*(*request).connection).log;
+            // The timer also keeps a worker that quits gracefully, which waits for timers only.
+            ngx_add_timer(event, milliseconds);
+            let read = (*(*request).connection).read;
+            if (*read).pending_eof() != 0 && (*read).posted() == 0 {
+                // The client has left already; no event would tell.
+                ngx_post_event(read, &raw mut ngx_posted_events);
+            }
+        }
+    }
+
+    /// Takes back what `post` and `sleep` have arranged.
+    pub fn cancel(&self) {
+        // SAFETY: the event is initialised, and only touched on this thread.
+        unsafe { forget(self.event.get()) };
+    }
+
     /// Whether the call is still to come.
     pub fn is_posted(&self) -> bool {
         // SAFETY: the event is only touched on this thread.
@@ -143,17 +172,26 @@ unsafe fn forget(event: *mut ngx_event_t) {
 unsafe extern "C" fn fired(event: *mut ngx_event_t) {
     entry::quietly(|| {
         // SAFETY: the event is the first field of a Wake whose request is alive, since the drop of the
-        // Wake would have taken the event out of the queue. The connection outlives the request.
+        // Wake would have taken the event out of the queue.
         unsafe {
             forget(event);
             let resume = (*event.cast::<Wake>()).resume;
             let r: *mut ngx_http_request_t = (*event).data.cast();
-            let c = (*r).connection;
-            (*(*(*c).log).data.cast::<ngx_http_log_ctx_t>()).current_request = r;
-            resume(r);
-            ngx_http_run_posted_requests(c);
+            enter(Request::from_ptr(r), || resume(r));
         }
     });
+}
+
+/// Runs `f`, which concerns `r`, outside of the request's own events. The request may be gone afterwards.
+pub fn enter(r: Request<'_>, f: impl FnOnce()) {
+    // SAFETY: the request is live. The connection's memory outlives it; nginx looks itself whether the
+    // connection is still open.
+    unsafe {
+        let c = (*r.as_ptr()).connection;
+        (*(*(*c).log).data.cast::<ngx_http_log_ctx_t>()).current_request = r.as_ptr();
+        f();
+        ngx_http_run_posted_requests(c);
+    }
 }
 
 /// How to wait for a socket without the event loop. Holds no pointers, so it can be waited for detached.

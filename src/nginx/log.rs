@@ -46,11 +46,24 @@ impl<'a> Log<'a> {
     }
 }
 
+impl Log<'_> {
+    /// Logs the lines that follow one with the context.
+    pub fn write_lines(self, level: Level, lines: &[String]) {
+        for line in lines {
+            self.write_plain(level, format!("wsgi: {line}"));
+        }
+    }
+}
+
+/// The process' log. May be used from any thread.
+pub fn process_log() -> Log<'static> {
+    // SAFETY: ngx_cycle and its log are set before any worker code runs and live until it ends.
+    unsafe { Log::from_ptr((*ngx_cycle).log) }
+}
+
 /// Logs one line to the process' log. May be called from any thread.
 pub fn write_line(level: Level, text: &[u8]) {
-    // SAFETY: ngx_cycle and its log are set before any worker code runs and live until it ends.
-    let log = unsafe { Log::from_ptr((*ngx_cycle).log) };
-    log.write_plain(level, text);
+    process_log().write_plain(level, text);
 }
 
 /// Logs a line that Python wrote: sys.stdout, sys.stderr.

@@ -2,14 +2,14 @@
 //!
 //! One per request. Blocks are handed to nginx by reference and parked here until nginx has no more use
 //! for them; only small ones that stand next to each other are copied together. With
-//! `wsgi_output_buffering` they are held here until there is a page of them, and nginx may hold them too.
+//! `wsgi_output_buffering` nginx may hold some of them and still be given more.
 
 use core::ptr;
 
 use nginx_sys::{
     NGX_HTTP_PARTIAL_CONTENT, NGX_HTTP_WRITE_BUFFERED, ngx_buf_t, ngx_chain_get_free_buf,
     ngx_chain_t, ngx_chain_update_chains, ngx_file_t, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_send_header, ngx_pagesize,
+    ngx_http_send_header,
 };
 
 use crate::block::Block;
@@ -60,9 +60,6 @@ pub struct Output<B> {
     parked: Vec<B>,
     /// Small blocks that were copied together, for as long.
     copies: Vec<Vec<u8>>,
-    /// What nginx has not been given yet, less than a page.
-    held: Vec<B>,
-    held_length: usize,
     is_buffering: bool,
     is_head_sent: bool,
     is_finished: bool,
@@ -84,8 +81,6 @@ impl<B: Block> Output<B> {
             busy: ptr::null_mut(),
             parked: Vec::new(),
             copies: Vec::new(),
-            held: Vec::new(),
-            held_length: 0,
             is_buffering,
             is_head_sent: false,
             is_finished: false,
@@ -144,7 +139,7 @@ impl<B: Block> Output<B> {
             let accel = rules.accel(head.fields.clone());
             accel.apply(r)?;
             self.is_buffering = accel.buffering.unwrap_or(self.is_buffering);
-            if rules.intercepts(r, head.status) {
+            if rules.intercepts(head.status) {
                 let is_kept = |name: &[u8]| {
                     head.status == 401 && name.eq_ignore_ascii_case(b"www-authenticate")
                 };
@@ -173,14 +168,7 @@ impl<B: Block> Output<B> {
     }
 
     /// Sends `blocks`, none of them empty. `last`: the body is complete with them.
-    pub fn send(&mut self, mut blocks: Vec<B>, last: bool) -> Flow {
-        if self.is_buffering {
-            self.hold(blocks);
-            if !last && self.has_room_for(0) {
-                return Flow::Taken;
-            }
-            blocks = self.take_held();
-        }
+    pub fn send(&mut self, blocks: Vec<B>, last: bool) -> Flow {
         if blocks.is_empty() && !last {
             return Flow::Taken;
         }
@@ -217,10 +205,8 @@ impl<B: Block> Output<B> {
 
     /// Sends what was spooled since the last time.
     pub fn send_spool(&mut self, spool: &mut Spool) -> Flow {
-        let held = self.take_held();
         let mut chain = ChainBuilder::new(self.r, &mut self.free);
-        let mut built = chain.blocks(&held, &mut self.copies);
-        self.parked.extend(held);
+        let mut built = Some(());
         if let Some((file, offset, length)) = spool.take_file() {
             // SAFETY: the file of the spool is open until the request's pool is destroyed.
             built = built.and_then(|()| unsafe { chain.file(file, offset, length) });
@@ -253,37 +239,12 @@ impl<B: Block> Output<B> {
     /// All blocks, because the request's pool is being destroyed and with it whatever nginx still held.
     #[must_use]
     pub fn surrender(&mut self) -> Vec<B> {
-        self.parked.append(&mut self.held);
         core::mem::take(&mut self.parked)
     }
 
-    /// Whether blocks may be held before the head is sent: `length` more bytes do not make a page.
-    pub fn has_room_for(&self, length: usize) -> bool {
-        // SAFETY: set when nginx starts.
-        self.held_length + length < unsafe { ngx_pagesize }
-    }
-
-    /// Whether nginx may hold blocks.
+    /// Whether nginx may hold some of it and still be given more.
     pub fn is_buffering(&self) -> bool {
         self.is_buffering
-    }
-
-    /// Whether blocks are held.
-    pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// Holds blocks, to be sent before others.
-    pub fn hold(&mut self, blocks: Vec<B>) {
-        self.held_length += blocks.iter().map(|block| block.as_bytes().len()).sum::<usize>();
-        self.held.extend(blocks);
-    }
-
-    /// The blocks that are held, to be sent or dropped.
-    #[must_use]
-    pub fn take_held(&mut self) -> Vec<B> {
-        self.held_length = 0;
-        core::mem::take(&mut self.held)
     }
 
     fn pass(&mut self, built: Option<()>, chain: *mut ngx_chain_t, last: bool) -> Flow {

@@ -5,6 +5,12 @@ use core::ptr::{self, NonNull};
 
 use nginx_sys::{ngx_pcalloc, ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t};
 
+/// The size of a page of memory, in bytes.
+pub fn page_size() -> usize {
+    // SAFETY: set when nginx starts.
+    unsafe { nginx_sys::ngx_pagesize }
+}
+
 /// Moves `value` into `pool`; it is dropped when the pool is destroyed. `None` if memory runs out.
 ///
 /// # Safety

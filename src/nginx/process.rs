@@ -126,6 +126,19 @@ pub fn set_env(name: &CStr, value: &CStr) {
     unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
 }
 
+/// Runs `f` with all signals blocked: a thread that it makes inherits that.
+pub fn without_signals<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: the sets are initialised by the calls; the thread's own mask is put back.
+    unsafe {
+        let (mut all, mut before) = (core::mem::zeroed(), core::mem::zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let result = f();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
+        result
+    }
+}
+
 /// Gives SIGCHLD its default meaning back. nginx's handler, which workers inherit, collects the exit
 /// status of every child, and so takes it away from Python's `subprocess`.
 pub fn reset_sigchld() {

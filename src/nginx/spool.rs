@@ -11,7 +11,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 
-use nginx_sys::{ngx_create_temp_file, ngx_file_t, ngx_http_request_t, ngx_pagesize, ngx_path_t};
+use nginx_sys::{ngx_create_temp_file, ngx_file_t, ngx_http_request_t, ngx_path_t};
 
 use super::log::Level;
 use super::request::Request;
@@ -47,8 +47,7 @@ impl Spool {
         path: *mut ngx_path_t,
         limit: Option<usize>,
     ) -> Self {
-        // SAFETY: set when nginx starts.
-        let limit = limit.unwrap_or(unsafe { ngx_pagesize });
+        let limit = limit.unwrap_or_else(pool::page_size);
         let (memory, lent) = (Vec::new(), Vec::new());
         Self { r, path, limit, file: None, written: 0, given: 0, memory, lent, failed: None }
     }
@@ -56,6 +55,11 @@ impl Spool {
     /// Whether there is nothing to be given to nginx.
     pub fn is_empty(&self) -> bool {
         self.memory.is_empty() && self.written == self.given
+    }
+
+    /// How many bytes are to be given to nginx.
+    pub fn length(&self) -> u64 {
+        self.memory.len() as u64 + self.written - self.given
     }
 
     /// Whether bytes are missing.

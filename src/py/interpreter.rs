@@ -140,6 +140,30 @@ impl Interpreter {
         })
     }
 
+    /// Runs `f`, detached, in a thread that keeps its state in Python meanwhile: what it enters for is
+    /// always the same thread to Python, and `threading.local` keeps its values. To be called once, by a thread
+    /// that Python did not make.
+    #[allow(clippy::disallowed_methods)]
+    pub fn settle(&self, f: impl FnOnce() + Send) {
+        Python::attach(|py| {
+            py.detach(f);
+            THREAD_STATES.with_borrow_mut(|states| {
+                let here = ThreadState::current();
+                for state in states.drain(..).filter(|state| state.state != here.state) {
+                    let _back = SwapBack(here);
+                    // SAFETY: attached; the state is this thread's own in a running sub-interpreter, and
+                    // nothing uses it any more.
+                    unsafe {
+                        ffi::PyThreadState_Swap(state.state);
+                        ffi::PyThreadState_Clear(state.state);
+                        ffi::PyThreadState_Swap(here.state);
+                        ffi::PyThreadState_Delete(state.state);
+                    }
+                }
+            });
+        });
+    }
+
     /// This thread's state in this interpreter. `current` is the one it is in.
     fn thread_state(&self, current: ThreadState) -> *mut ffi::PyThreadState {
         // Where a thread was first is where it may be called back to.

@@ -4,17 +4,19 @@
 //! the interpreter that it belongs to, and wrapped in its middleware. An import that failed is tried again
 //! when a request comes, at most once a second, or at once when the file has changed.
 
-use core::cell::{Cell, RefCell};
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 
 use crate::error::{Error, a};
-use crate::py::{Interpreter, Owned, Stamp, Wanted};
+use crate::py::{Guarded, Interpreter, Owned, Stamp, Wanted};
 
 use super::target::Target;
 
@@ -33,18 +35,24 @@ pub struct AppKey {
 /// An application of the configuration.
 pub struct App {
     key: AppKey,
-    directories: RefCell<Vec<String>>,
+    directories: Mutex<Vec<String>>,
     /// Whether some location looks at every request whether the file has changed.
-    is_watched: Cell<bool>,
-    loaded: RefCell<Loaded>,
-    warned: Cell<Warned>,
+    is_watched: AtomicBool,
+    loaded: Guarded<Loaded>,
+    /// Held while the application is imported: threads that come meanwhile wait for the result.
+    loading: Mutex<()>,
+    /// What has been said once and is not said again.
+    has_warned_of_blocking: AtomicBool,
+    has_warned_of_writing: AtomicBool,
 }
 
-/// What has been said once about an application and is not said again.
-#[derive(Clone, Copy, Default)]
-struct Warned {
-    blocking: bool,
-    writing: bool,
+/// What a request finds.
+enum Known<'py> {
+    Callable(Bound<'py, PyAny>),
+    /// An import is to be tried; `renew`: the file may have changed.
+    Nothing {
+        renew: bool,
+    },
 }
 
 enum Loaded {
@@ -81,10 +89,12 @@ impl App {
     pub fn new(key: AppKey) -> Self {
         Self {
             key,
-            directories: RefCell::default(),
-            is_watched: Cell::new(false),
-            loaded: RefCell::new(Loaded::NotYet),
-            warned: Cell::default(),
+            directories: Mutex::default(),
+            is_watched: AtomicBool::new(false),
+            loaded: Guarded::new(Loaded::NotYet),
+            loading: Mutex::default(),
+            has_warned_of_blocking: AtomicBool::new(false),
+            has_warned_of_writing: AtomicBool::new(false),
         }
     }
 
@@ -100,7 +110,7 @@ impl App {
 
     /// Adds folders to be put before `sys.path`.
     pub fn add_directories(&self, directories: &[String]) {
-        let mut own = self.directories.borrow_mut();
+        let mut own = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
         for directory in directories {
             if !own.contains(directory) {
                 own.push(directory.clone());
@@ -110,20 +120,23 @@ impl App {
 
     /// Notes that a location looks whether the file has changed.
     pub fn watch(&self) {
-        self.is_watched.set(true);
+        self.is_watched.store(true, Ordering::Relaxed);
     }
 
     /// Whether the file has changed since it was imported.
-    pub fn has_changed(&self) -> bool {
-        matches!(&*self.loaded.borrow(), Loaded::Ready { origin, .. } if origin.has_changed())
+    pub fn has_changed(&self, py: Python<'_>) -> bool {
+        self.loaded.with(
+            py,
+            |loaded| matches!(loaded, Loaded::Ready { origin, .. } if origin.has_changed()),
+        )
     }
 
     /// The file that the code comes from, once that is known.
-    pub fn file(&self) -> Option<PathBuf> {
-        match &*self.loaded.borrow() {
+    pub fn file(&self, py: Python<'_>) -> Option<PathBuf> {
+        self.loaded.with(py, |loaded| match loaded {
             Loaded::Ready { origin, .. } | Loaded::Failed { origin, .. } => origin.file.clone(),
             Loaded::NotYet => self.target().script().map(PathBuf::from),
-        }
+        })
     }
 
     /// The callable. Imports the application if that has not succeeded yet and it is time to try. `renew`:
@@ -138,31 +151,45 @@ impl App {
         interpreter: &'static Interpreter,
         renew: bool,
     ) -> Result<Bound<'py, PyAny>, Error> {
-        let mut renew = renew;
-        match &*self.loaded.borrow() {
-            Loaded::Ready { callable, origin } if !(renew && origin.has_changed()) => {
-                return Ok(callable.get(py).bind(py).clone());
-            }
-            Loaded::Failed { at, origin, reason, is_final }
-                if (*is_final || at.elapsed() < RETRY_AFTER) && !origin.has_changed() =>
-            {
-                return Err(Error::NotLoaded(reason.clone()));
-            }
-            // The module may have been imported for another callable in it.
-            Loaded::Failed { origin, .. } => renew |= origin.has_changed(),
-            _ => {}
+        if let Known::Callable(callable) = self.known(py, renew)? {
+            return Ok(callable);
         }
-        let mut origin = Origin::of(self.file().as_deref());
+        let _loading = self.loading.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have done it meanwhile.
+        let renew = match self.known(py, renew)? {
+            Known::Callable(callable) => return Ok(callable),
+            Known::Nothing { renew } => renew,
+        };
+        let mut origin = Origin::of(self.file(py).as_deref());
         match self.load(py, interpreter, renew, &mut origin) {
             Ok(callable) => {
                 let owned = Owned::new(interpreter, callable.clone().unbind());
-                let before = self.loaded.replace(Loaded::Ready { callable: owned, origin });
+                let before = self.loaded.replace(py, Loaded::Ready { callable: owned, origin });
                 // Its destructors may come back here.
                 drop(before);
                 Ok(callable)
             }
             Err(error) => Err(self.note_failure(py, interpreter, origin, error)),
         }
+    }
+
+    /// What is known without an import.
+    fn known<'py>(&self, py: Python<'py>, renew: bool) -> Result<Known<'py>, Error> {
+        self.loaded.with(py, |loaded| match loaded {
+            Loaded::Ready { callable, origin } if !(renew && origin.has_changed()) => {
+                Ok(Known::Callable(callable.get(py).bind(py).clone()))
+            }
+            Loaded::Failed { at, origin, reason, is_final }
+                if (*is_final || at.elapsed() < RETRY_AFTER) && !origin.has_changed() =>
+            {
+                Err(Error::NotLoaded(reason.clone()))
+            }
+            // The module may have been imported for another callable in it.
+            Loaded::Failed { origin, .. } => {
+                Ok(Known::Nothing { renew: renew || origin.has_changed() })
+            }
+            _ => Ok(Known::Nothing { renew }),
+        })
     }
 
     /// Notes that an import has failed. The same failure again is no news.
@@ -176,11 +203,13 @@ impl App {
         let (Error::Import(raised) | Error::Middleware(_, raised)) = &error else { return error };
         let described = interpreter.package().describe(py, raised);
         let (at, reason) = (Instant::now(), described.summary);
-        let is_known = matches!(&*self.loaded.borrow(), Loaded::Failed { origin: last, reason: known, .. }
-            if last.stamp == origin.stamp && *known == reason);
+        let is_known = self.loaded.with(py, |loaded| {
+            matches!(loaded, Loaded::Failed { origin: last, reason: known, .. }
+                if last.stamp == origin.stamp && *known == reason)
+        });
         let is_final = described.is_refusal;
-        let before =
-            self.loaded.replace(Loaded::Failed { at, origin, reason: reason.clone(), is_final });
+        let failed = Loaded::Failed { at, origin, reason: reason.clone(), is_final };
+        let before = self.loaded.replace(py, failed);
         drop(before);
         if is_known { Error::NotLoaded(reason) } else { error }
     }
@@ -193,9 +222,10 @@ impl App {
         renew: bool,
         origin: &mut Origin,
     ) -> Result<Bound<'py, PyAny>, Error> {
-        let directories = self.directories.borrow().clone();
+        let directories = self.directories.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let package = interpreter.package();
-        let wanted = wanted(self.target(), &directories, renew || self.is_watched.get());
+        let wanted =
+            wanted(self.target(), &directories, renew || self.is_watched.load(Ordering::Relaxed));
         let loaded = package.load(py, &wanted).map_err(Error::Import)?;
         *origin = Origin { file: loaded.file, stamp: loaded.stamp };
         let mut callable = loaded.callable;
@@ -216,16 +246,12 @@ impl App {
 
     /// True the first time: whether to warn that the application blocks the event loop.
     pub fn warn_of_blocking(&self) -> bool {
-        let warned = self.warned.get();
-        self.warned.set(Warned { blocking: true, ..warned });
-        !warned.blocking
+        !self.has_warned_of_blocking.swap(true, Ordering::Relaxed)
     }
 
     /// True the first time: whether to warn that the application uses `write()`.
     pub fn warn_of_writing(&self) -> bool {
-        let warned = self.warned.get();
-        self.warned.set(Warned { writing: true, ..warned });
-        !warned.writing
+        !self.has_warned_of_writing.swap(true, Ordering::Relaxed)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct AppIter {
 enum Rest {
     /// A list or a tuple, sent in one go.
     Sequence,
+    /// One that has been taken; it has no `close()`.
+    Taken,
     /// A file wrapper around a regular file.
     File(FileRange),
     /// Any other iterable.
@@ -71,6 +73,11 @@ impl AppIter {
         matches!(self.rest, Rest::Sequence)
     }
 
+    /// Whether it has been taken as a whole and needs no `close()`.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.rest, Rest::Taken)
+    }
+
     /// Asks for the next block. Must not be called again once it returned `All`, `Done` or an error.
     pub fn step(&mut self, py: Python<'_>) -> Result<Step, Error> {
         match &self.rest {
@@ -82,7 +89,7 @@ impl AppIter {
                 None => Ok(Step::Done),
             },
             Rest::Sequence => {
-                self.rest = Rest::Nothing;
+                self.rest = Rest::Taken;
                 let object = self.object.bind(py);
                 let blocks = match object.cast::<PyList>() {
                     Ok(list) => blocks(list.iter())?,
@@ -91,7 +98,7 @@ impl AppIter {
                 Ok(Step::All(blocks))
             }
             Rest::File(range) => Ok(Step::File(*range)),
-            Rest::Nothing => Ok(Step::Done),
+            Rest::Nothing | Rest::Taken => Ok(Step::Done),
         }
     }
 

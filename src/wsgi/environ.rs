@@ -4,12 +4,10 @@
 //! request copies the template and sets the rest. Every value is a `str` of Latin-1 characters (PEP
 //! 3333, "A Note on String Types").
 
-use core::cell::RefCell;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::py::{latin1, latin1_bytes, set_default};
+use crate::py::{Guarded, latin1, latin1_bytes, set_default};
 
 use super::Host;
 use super::exchange::Gateway;
@@ -24,7 +22,9 @@ pub struct Constants<'a> {
     pub server_name: Option<&'a [u8]>,
     /// DOCUMENT_ROOT, unless it depends on the request.
     pub document_root: Option<&'a [u8]>,
-    /// Whether other processes run the same application.
+    /// Whether other threads of this process run the same application.
+    pub multithread: bool,
+    /// Whether other processes do.
     pub multiprocess: bool,
     /// Whether the authorisation headers are passed.
     pub pass_authorization: bool,
@@ -113,7 +113,7 @@ impl Environ {
         dict.set_item(&keys.wsgi_input, gateway.empty_input(py))?;
         dict.set_item(&keys.wsgi_input_terminated, true)?;
         dict.set_item(&keys.wsgi_errors, py.None())?;
-        dict.set_item(&keys.wsgi_multithread, false)?;
+        dict.set_item(&keys.wsgi_multithread, constants.multithread)?;
         dict.set_item(&keys.wsgi_multiprocess, constants.multiprocess)?;
         dict.set_item(&keys.wsgi_run_once, false)?;
         dict.set_item(&keys.wsgi_file_wrapper, gateway.files().wrapper())?;
@@ -283,19 +283,21 @@ fn join<'py>(
 
 /// The last value of a key, for values that are mostly the same from request to request.
 #[derive(Default)]
-struct Memo(RefCell<Option<Py<PyString>>>);
+struct Memo(Guarded<Option<Py<PyString>>>);
 
 impl Memo {
     fn set(&self, dict: &Bound<'_, PyDict>, key: &Py<PyString>, value: &[u8]) -> PyResult<()> {
         let py = dict.py();
-        if let Some(last) = &*self.0.borrow()
-            && latin1_bytes(last.bind(py))? == Some(value)
-        {
+        let last = self.0.with(py, |last| match last.as_ref().map(|last| last.bind(py)) {
+            Some(last) if latin1_bytes(last)? == Some(value) => Ok(Some(last.clone())),
+            _ => PyResult::Ok(None),
+        })?;
+        if let Some(last) = last {
             return dict.set_item(key, last);
         }
         let new = latin1(py, value)?;
         dict.set_item(key, &new)?;
-        self.0.replace(Some(new.unbind()));
+        drop(self.0.replace(py, Some(new.unbind())));
         Ok(())
     }
 }

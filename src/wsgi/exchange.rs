@@ -13,10 +13,10 @@ use crate::py::{Context, HeapType, Instance, Kept};
 
 use super::Host;
 use super::app_iter::{self, AppIter, Step};
+use super::draft::Draft;
 use super::environ::{Environ, Headers, Parts, Vars};
 use super::errors::Errors;
 use super::file_wrapper::Files;
-use super::head::Head;
 use super::input::Input;
 use super::keys::Keys;
 use super::start_response::{Responder, StartResponse};
@@ -118,7 +118,7 @@ impl<H: Host> Exchange<H> {
         environ.build(py, gateway, parts, input, self.errors.bind(py).as_any())
     }
 
-    /// Calls the application. `has_written` is asked after the call.
+    /// Calls the application.
     pub fn call(
         &self,
         py: Python<'_>,
@@ -126,13 +126,13 @@ impl<H: Host> Exchange<H> {
         app: &Bound<'_, PyAny>,
         environ: Bound<'_, PyDict>,
         protocol: Protocol,
-        has_written: impl FnOnce() -> bool,
     ) -> Result<(), Error> {
         match protocol {
             Protocol::Wsgi => {
                 let start_response = self.responder.bind(py).method::<StartResponse>()?;
                 let result = app.call1((environ, start_response))?;
-                self.take(gateway, &result, has_written())
+                let has_written = self.draft(py, Draft::has_written);
+                self.take(gateway, &result, has_written)
             }
             Protocol::Wsgi2 => {
                 let [status, headers, body] = triple(&app.call1((environ,))?)?;
@@ -186,14 +186,14 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// What `f` says of the head that waits to be sent, if there is one.
-    pub fn waiting_head<R>(&self, py: Python<'_>, f: impl FnOnce(&Head) -> R) -> Option<R> {
-        self.responder.bind(py).get().waiting(f)
+    /// What `f` makes of what has not been given to nginx.
+    pub fn draft<R>(&self, py: Python<'_>, f: impl FnOnce(&Draft) -> R) -> R {
+        f(self.responder.bind(py).get().draft())
     }
 
-    /// Takes the head out to send it, if `start_response` has been called.
-    pub fn commit_head(&self, py: Python<'_>) -> Option<Head> {
-        self.responder.bind(py).get().commit()
+    /// Whether `close()` has nothing to do: what is left of the exchange does not concern the application.
+    pub fn is_closed(&self) -> bool {
+        self.app_iter.borrow().as_ref().is_none_or(AppIter::is_closed)
     }
 
     /// Ends the exchange: `close()`, once, and everything lent to Python is taken back.

@@ -3,7 +3,7 @@
 //! Both are methods of one object per request, the responder. It keeps the head aside until the first
 //! block goes out; until then another call with `exc_info` may replace it.
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::ffi::CStr;
 
 use pyo3::Borrowed;
@@ -14,12 +14,13 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use crate::py::{Class, Instance, Method, Methods, PyBlock, latin1_bytes};
 
 use super::Host;
+use super::draft::Draft;
 use super::head::{Head, HeadError};
 
 /// Takes what the application writes with `write()`.
 pub trait Writer: 'static {
-    /// Sends `block`, after the head if that has not gone out.
-    fn write(&self, py: Python<'_>, block: PyBlock) -> PyResult<()>;
+    /// Sends `block`, after what waits in `draft`.
+    fn write(&self, py: Python<'_>, draft: &Draft, block: PyBlock) -> PyResult<()>;
 
     /// Another head replaces the one before the client has seen it: drops what was written under that.
     fn discard(&self);
@@ -31,40 +32,25 @@ pub trait Writer: 'static {
 /// The value behind `start_response`.
 pub struct Responder<H: Host> {
     writer: H::Writer,
-    head: RefCell<Option<Head>>,
-    called: Cell<bool>,
-    committed: Cell<bool>,
+    draft: Draft,
     ended: Cell<bool>,
 }
 
 impl<H: Host> Responder<H> {
     pub fn new(writer: H::Writer) -> Self {
-        Self {
-            writer,
-            head: RefCell::new(None),
-            called: Cell::new(false),
-            committed: Cell::new(false),
-            ended: Cell::new(false),
-        }
+        Self { writer, draft: Draft::default(), ended: Cell::new(false) }
     }
 
     /// Begins a response that has been given as a whole.
     pub fn begin(&self, status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.called.set(true);
-        self.head.replace(Some(parse(status, headers)?));
+        self.draft.begin(None);
+        self.draft.begin(Some(parse(status, headers)?));
         Ok(())
     }
 
-    /// What `f` says of the head that waits to be sent, if there is one.
-    pub fn waiting<R>(&self, f: impl FnOnce(&Head) -> R) -> Option<R> {
-        self.head.borrow().as_ref().map(f)
-    }
-
-    /// Takes the head out to send it. From now on it cannot be replaced.
-    pub fn commit(&self) -> Option<Head> {
-        let head = self.head.take();
-        self.committed.set(self.committed.get() || head.is_some());
-        head
+    /// What has not been given to nginx.
+    pub fn draft(&self) -> &Draft {
+        &self.draft
     }
 
     /// Lets go of the request.
@@ -121,19 +107,20 @@ impl<H: Host> Method<Responder<H>> for StartResponse {
         let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
         let raised = exc_info.map(|exc_info| exception_of(&exc_info)).transpose()?;
         match raised {
-            Some(raised) if responder.committed.get() => return Err(raised),
-            Some(_) => responder.writer.discard(),
-            None if responder.called.get() => {
+            Some(raised) if responder.draft.is_committed() => return Err(raised),
+            Some(_) => {
+                responder.draft.discard();
+                responder.writer.discard();
+            }
+            None if responder.draft.is_called() => {
                 return Err(PyRuntimeError::new_err(
                     "start_response() was called before; a second call needs exc_info",
                 ));
             }
             None => {}
         }
-        responder.called.set(true);
-        responder.head.replace(None);
-        let head = parse(status, headers)?;
-        responder.head.replace(Some(head));
+        responder.draft.begin(None);
+        responder.draft.begin(Some(parse(status, headers)?));
         this.method::<Write>()
     }
 }
@@ -234,7 +221,7 @@ impl<H: Host> Method<Responder<H>> for Write {
         let responder = this.get();
         responder.check_alive("write")?;
         if !data.as_bytes().is_empty() {
-            responder.writer.write(this.py(), PyBlock::new(&data))?;
+            responder.writer.write(this.py(), &responder.draft, PyBlock::new(&data))?;
         }
         Ok(this.py().None().into_bound(this.py()))
     }

@@ -13,7 +13,8 @@ use crate::error::Error;
 use crate::py::{self, Interpreter, PyBlock, Settings};
 
 use super::{
-    Body, Constants, Environ, Exchange, Gateway, Host, LineLog, Parts, Protocol, Step, Writer,
+    Body, Constants, Draft, Environ, Exchange, Gateway, Host, LineLog, Parts, Protocol, Step,
+    Writer,
 };
 
 struct Memory;
@@ -28,7 +29,7 @@ impl Host for Memory {
 struct Written(Mutex<Vec<u8>>);
 
 impl Writer for Written {
-    fn write(&self, _py: Python<'_>, block: PyBlock) -> PyResult<()> {
+    fn write(&self, _py: Python<'_>, _draft: &Draft, block: PyBlock) -> PyResult<()> {
         self.0.lock().unwrap().extend_from_slice(block.as_bytes());
         Ok(())
     }
@@ -126,7 +127,7 @@ fn run_by(protocol: Protocol, source: &str, body: &[u8], piece: usize) -> Outcom
         let steps = exchange
             .slice(py, || -> Result<(), Error> {
                 let environ = environ(py, &gateway, &exchange);
-                exchange.call(py, &gateway, &app, environ, protocol, || false)?;
+                exchange.call(py, &gateway, &app, environ, protocol)?;
                 loop {
                     match exchange.step(py)? {
                         Step::Empty => continue,
@@ -145,7 +146,7 @@ fn run_by(protocol: Protocol, source: &str, body: &[u8], piece: usize) -> Outcom
             Error::Raised(error) => error.to_string(),
             error => error.to_string(),
         });
-        outcome.status = exchange.commit_head(py).map(|head| head.status());
+        outcome.status = exchange.draft(py, Draft::commit).map(|head| head.status());
         exchange.end(py, &gateway).unwrap();
         exchange.end(py, &gateway).unwrap();
         outcome.closed = module.getattr("closed").unwrap().extract().unwrap();
@@ -162,6 +163,7 @@ fn environ<'py>(
         server_software: b"test",
         server_name: Some(b"localhost"),
         document_root: None,
+        multithread: false,
         multiprocess: false,
         pass_authorization: false,
         vars: &[(b"CONSTANT", Some(b"c")), (b"HTTP_X_TWICE", None), (b"HTTP_HOST", None)],

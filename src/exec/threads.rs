@@ -1,0 +1,177 @@
+//! The thread executor: a pool of threads runs the application, nginx's thread never waits for the GIL.
+//!
+//! nginx's thread takes down what the application is to be told (a snapshot), queues a task, and goes on with
+//! other requests. A pool thread runs the same slice as the inline executor; what that gives comes over as
+//! messages, one bell for all of them, and becomes of it what becomes of it inline (sending.rs). A thread that
+//! has given a block waits at its task's desk until the block is with the kernel.
+
+mod bin;
+mod inbox;
+mod pool;
+mod run;
+mod task;
+
+use std::sync::Arc;
+
+use nginx_sys::ngx_msec_t;
+
+use crate::conf::MainConf;
+use crate::error::Error;
+use crate::handler::{Job, State, Then, Turn};
+use crate::nginx::{self, Code, Level, OwnedBody};
+use crate::py::PyBlock;
+use crate::wsgi::{App, Snapshot};
+
+use super::{Domain, name, parts};
+
+pub use pool::{DEFAULT_QUEUE, Pool};
+pub use run::Threaded;
+pub use task::Task;
+
+use task::Answer;
+
+/// How long a request sleeps before it looks again whether it is still wanted, in milliseconds.
+const NAP: ngx_msec_t = 60_000;
+
+/// What a client is told to wait for when there is no room, in seconds.
+const RETRY_AFTER: &[u8] = b"1";
+
+/// Starts the pools of `conf`. `apps` are imported by the first thread.
+pub fn start(conf: &MainConf, apps: Vec<(Arc<App>, &'static Domain)>) {
+    let Some(interpreter) = crate::py::Interpreter::main() else { return };
+    if conf.pools.is_empty() || !inbox::open() {
+        return;
+    }
+    let mut apps = Some(apps);
+    for pool in &conf.pools {
+        let apps = apps.take().unwrap_or_default();
+        pool.value.start(interpreter, move || run::import(apps));
+    }
+}
+
+/// A turn of `job`: hands it to its pool, or answers the thread that works for it.
+pub fn run(job: &Job) -> Turn {
+    let state = job.state.get();
+    let Some(task) = job.task.get() else {
+        return match state {
+            State::Calling => submit(job),
+            State::Closing(rc) => Turn::Finish(rc),
+            _ => Turn::Finish(nginx::ERROR),
+        };
+    };
+    match state {
+        State::Draining(then) => {
+            if job.may_go_ahead() {
+                task.answer(if then == Then::Send { Answer::Go } else { Answer::Over });
+            }
+            return Turn::Wait;
+        }
+        State::Closing(rc) if job.has_left.get() => return Turn::Finish(rc),
+        State::Redirecting(redirect) if job.has_left.get() => return Turn::Redirect(redirect),
+        State::Closing(_) | State::Redirecting(_) | State::Done => task.answer(Answer::Over),
+        State::Reading | State::Calling | State::Sending => task.answer(Answer::Go),
+    }
+    Turn::Sleep(nap(job))
+}
+
+/// A sleeping request wakes: has it waited too long?
+pub fn look_after(job: &Job) -> Turn {
+    match (job.task.get(), queue_time_left(job)) {
+        (Some(task), Some(0)) if withdraw(task) => {
+            let timeout = job.service().queue_timeout.unwrap_or_default() as f64 / 1000.0;
+            let name = name(&job.service().app);
+            refuse(job, || {
+                format!(
+                    "{name}: a request waited longer than {timeout} s for a thread (wsgi_queue_timeout), 503"
+                )
+            })
+        }
+        _ => Turn::Sleep(nap(job)),
+    }
+}
+
+/// Ends what a thread may still do for `job`, whose request ends.
+pub fn abandon(job: &Job) {
+    if let Some(task) = job.task.get() {
+        task.abandon();
+    }
+}
+
+/// Lets go of blocks that nginx is done with.
+pub fn let_go(task: &Task, blocks: Vec<PyBlock>) {
+    bin::discard(task, blocks);
+}
+
+fn submit(job: &Job) -> Turn {
+    let service = job.service();
+    let Some(pool) = &service.pool else { return Turn::Finish(nginx::ERROR) };
+    if !pool.queue().has_room() {
+        let (threads, load) = pool.load();
+        let title = pool.title();
+        return refuse(job, || {
+            let waiting = load.waiting;
+            format!("the queue of {title} is full ({threads} threads, {waiting} waiting), 503")
+        });
+    }
+    match prepare(job) {
+        Ok(task) => {
+            pool.queue().push(Arc::clone(job.task.get_or_init(|| task)));
+            job.state.set(State::Sending);
+            Turn::Sleep(nap(job))
+        }
+        Err(error) => {
+            let text = format!("wsgi: {} {error}", name(&service.app));
+            job.request().log().write(Level::Error, text);
+            Turn::Finish(nginx::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+fn prepare(job: &Job) -> Result<Arc<Task>, Error> {
+    let (r, conf) = (job.request(), job.conf());
+    let domain = job.domain().ok_or(Error::NoInterpreter)?;
+    if !job.service().pool.as_ref().is_some_and(|pool| pool.is_started()) {
+        // A single process that has read its configuration again.
+        if let Some(main) = MainConf::of_cycle(crate::nginx::Request::cycle()) {
+            start(main, Vec::new());
+        }
+    }
+    parts::find_constants(r, job.service());
+    let snapshot = parts::with(r, conf, |parts| Ok(Snapshot::new(parts)))?;
+    let body = if conf.pass_request_body.is_off() { Ok(None) } else { OwnedBody::of(r) };
+    let body = body.map_err(|error| {
+        r.log().write(Level::Error, format!("wsgi: dup() of the body's file failed: {error}"));
+        Error::Nginx
+    })?;
+    // SAFETY: the job's drop abandons its task.
+    Ok(Arc::new(unsafe { Task::new(job, domain, snapshot, body) }))
+}
+
+/// Answers 503 in place of the application. `text`: what the log is told, once a second.
+fn refuse(job: &Job, text: impl FnOnce() -> String) -> Turn {
+    let r = job.request();
+    if let Some(more) = job.service().pool.as_ref().and_then(|pool| pool.complain()) {
+        r.log().write(Level::Error, format!("wsgi: {}{more}", text()));
+    }
+    nginx::add_header(r, b"Retry-After", RETRY_AFTER);
+    let rc: Code = nginx::SERVICE_UNAVAILABLE;
+    job.state.set(State::Closing(rc));
+    Turn::Finish(rc)
+}
+
+fn withdraw(task: &Arc<Task>) -> bool {
+    task.service.pool.as_ref().is_some_and(|pool| pool.queue().withdraw(task))
+}
+
+/// How long to sleep, in milliseconds.
+fn nap(job: &Job) -> ngx_msec_t {
+    queue_time_left(job).filter(|left| *left > 0).map_or(NAP, |left| left.min(NAP))
+}
+
+/// How many milliseconds the request may still wait for a thread; `None`: there is no limit, or a thread has it.
+fn queue_time_left(job: &Job) -> Option<ngx_msec_t> {
+    let limit = job.service().queue_timeout?;
+    let task = job.task.get().filter(|task| task.is_queued())?;
+    let waited = task.queued_at.elapsed().as_millis() as ngx_msec_t;
+    Some(limit.saturating_sub(waited))
+}

@@ -1,0 +1,129 @@
+//! The inbox of this worker: what the threads have for nginx's thread, and the bell that calls it.
+
+use core::cell::RefCell;
+use std::sync::OnceLock;
+
+use crate::error::Error;
+use crate::exec::name;
+use crate::handler::{Job, State, Then};
+use crate::handover::Inbox;
+use crate::nginx::{Bell, Level, entry, log};
+
+use super::bin;
+use super::task::{Message, Task};
+
+static INBOX: Inbox<Message> = Inbox::new();
+static BELL: OnceLock<Bell> = OnceLock::new();
+
+/// Hangs the bell up in this worker, if that has not been done. False if it failed, which has been logged.
+pub fn open() -> bool {
+    if BELL.get().is_some() {
+        return true;
+    }
+    match Bell::new() {
+        Ok(bell) => bell.hang(empty).is_ok() && BELL.set(bell).is_ok(),
+        Err(error) => {
+            let text = format!("wsgi: cannot make an eventfd: {error}");
+            log::write_line(Level::Error, text.as_bytes());
+            false
+        }
+    }
+}
+
+/// Sends a message to nginx's thread.
+pub fn send(message: Message) {
+    INBOX.push(message);
+    ring();
+}
+
+/// Calls nginx's thread to what has been sent.
+pub fn ring() {
+    if let Some(bell) = BELL.get() {
+        bell.ring();
+    }
+}
+
+/// Sends a message that is soon followed by another, or by `ring`.
+pub fn send_quietly(message: Message) {
+    INBOX.push(message);
+}
+
+/// On nginx's thread: does what the messages say.
+fn empty() {
+    thread_local! {
+        /// Memory that is used again.
+        static MESSAGES: RefCell<Vec<Message>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut messages = MESSAGES.take();
+    INBOX.empty_into(&mut messages);
+    for message in messages.drain(..) {
+        entry::quietly(|| receive(message));
+    }
+    MESSAGES.set(messages);
+}
+
+fn receive(message: Message) {
+    match message {
+        Message::Call(task) => {
+            let is_received = with_job(&task, |job| {
+                // SAFETY: on nginx's thread.
+                unsafe { task.receive_call() };
+                job.drive();
+            });
+            if !is_received {
+                // SAFETY: as above.
+                unsafe { task.receive_call() };
+            }
+        }
+        Message::Tell(task, f) => {
+            with_job(&task, f);
+        }
+        Message::Offer(task, offer) => {
+            let mut offer = Some(offer);
+            with_job(&task, |job| {
+                let Some(offer) = offer.take() else { return };
+                if let Err(error) = job.take(offer) {
+                    job.fail(&format!("wsgi: {} {error}", name(&task.service.app)), &[]);
+                }
+                job.drive();
+            });
+            if let Some(offer) = offer {
+                bin::discard(&task, offer.given.into_blocks());
+            }
+        }
+        Message::Log(task, level, text, lines) => {
+            let is_logged = with_job(&task, |job| {
+                let log = job.request().log();
+                log.write(level, &text);
+                log.write_lines(level, &lines);
+            });
+            if !is_logged {
+                let log = log::process_log();
+                log.write_plain(level, &text);
+                log.write_lines(level, &lines);
+            }
+        }
+        Message::Leave(task) => {
+            with_job(&task, |job| {
+                job.has_left.set(true);
+                if !job.is_over() && !matches!(job.state.get(), State::Draining(Then::Close(_))) {
+                    // A panic of ours, of which the log tells.
+                    job.fail(&format!("wsgi: {} {}", name(&task.service.app), Error::Nginx), &[]);
+                }
+                job.drive();
+            });
+        }
+    }
+}
+
+/// Runs `f` with the job of `task`. False if the request has ended.
+fn with_job(task: &Task, f: impl FnOnce(&Job)) -> bool {
+    // SAFETY: on nginx's thread; the job is there when `f` begins.
+    match unsafe { task.job() } {
+        Some(job) => {
+            job.enter(f);
+            true
+        }
+        None => false,
+    }
+}

@@ -1,0 +1,172 @@
+//! A pool of threads: `wsgi_threads` of an application, or a `wsgi_thread_pool`.
+//!
+//! Made with the configuration, started by each worker that serves, closed when the configuration goes. Its
+//! threads keep their state in Python as long as they live, so that `threading.local` works as in any server.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::exec::name;
+use crate::handover::{Load, Queue};
+use crate::nginx::{Level, log, process};
+use crate::py::Interpreter;
+use crate::wsgi::App;
+
+use super::run;
+use super::task::Task;
+
+/// How many requests may wait for a thread, unless the configuration says it.
+pub const DEFAULT_QUEUE: usize = 1024;
+
+/// A pool and what it is called.
+pub struct Pool {
+    owner: Owner,
+    queue: Queue<Task>,
+    is_started: AtomicBool,
+    complaint: Mutex<Complaint>,
+}
+
+enum Owner {
+    App(Arc<App>),
+    Name(String),
+}
+
+/// What has been said of requests that found no room: one line a second.
+#[derive(Default)]
+struct Complaint {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Pool {
+    /// The pool of one application.
+    pub fn of_app(app: &Arc<App>, threads: usize, queue: usize) -> Self {
+        Self::new(Owner::App(Arc::clone(app)), threads, queue)
+    }
+
+    /// A pool with a name.
+    pub fn named(name: String, threads: usize, queue: usize) -> Self {
+        Self::new(Owner::Name(name), threads, queue)
+    }
+
+    fn new(owner: Owner, threads: usize, queue: usize) -> Self {
+        Self {
+            owner,
+            queue: Queue::new(threads, queue),
+            is_started: AtomicBool::new(false),
+            complaint: Mutex::default(),
+        }
+    }
+
+    /// Its name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        match &self.owner {
+            Owner::Name(name) => Some(name),
+            Owner::App(_) => None,
+        }
+    }
+
+    /// Whether it is the own pool of `app`.
+    pub fn is_of(&self, app: &Arc<App>) -> bool {
+        matches!(&self.owner, Owner::App(own) if Arc::ptr_eq(own, app))
+    }
+
+    /// Whether it has so many threads and room for so many requests.
+    pub fn is_like(&self, threads: usize, queue: usize) -> bool {
+        (self.queue.threads(), self.queue.capacity()) == (threads, queue)
+    }
+
+    /// The arguments of `wsgi_threads` that made it.
+    pub fn shown(&self) -> String {
+        Self::show(self.queue.threads(), self.queue.capacity())
+    }
+
+    /// Arguments of `wsgi_threads`.
+    pub fn show(threads: usize, queue: usize) -> String {
+        match queue {
+            DEFAULT_QUEUE => threads.to_string(),
+            queue => format!("{threads} queue={queue}"),
+        }
+    }
+
+    /// The requests that wait for it.
+    pub(super) fn queue(&self) -> &Queue<Task> {
+        &self.queue
+    }
+
+    /// How many threads it has, and how it stands.
+    pub fn load(&self) -> (usize, Load) {
+        (self.queue.threads(), self.queue.load())
+    }
+
+    /// Whether its threads have been started.
+    pub fn is_started(&self) -> bool {
+        self.is_started.load(Ordering::Relaxed)
+    }
+
+    /// How it is called in the log.
+    pub(super) fn title(&self) -> String {
+        match &self.owner {
+            Owner::App(app) => name(app),
+            Owner::Name(name) => format!("thread pool \"{name}\""),
+        }
+    }
+
+    /// Starts the threads, if that has not been done. `first` is the first thing that one of them does.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        interpreter: &'static Interpreter,
+        first: impl FnOnce() + Send + 'static,
+    ) {
+        if self.is_started.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut first: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(first));
+        let threads = self.queue.threads();
+        for number in 1..=threads {
+            let (pool, first) = (Arc::clone(self), first.take());
+            let body = move || {
+                interpreter.settle(|| {
+                    if let Some(first) = first {
+                        first();
+                    }
+                    run::work(interpreter, pool.queue());
+                });
+            };
+            // The signals are nginx's thread's to take.
+            let spawned = process::without_signals(|| {
+                thread::Builder::new().name(format!("wsgi-{number}")).spawn(body)
+            });
+            if let Err(error) = spawned {
+                let (title, missing) = (self.title(), threads + 1 - number);
+                let text = format!(
+                    "wsgi: {missing} of {threads} threads of {title} cannot start: {error}"
+                );
+                return log::write_line(Level::Error, text.as_bytes());
+            }
+        }
+    }
+
+    /// Has the threads leave when they have done what waits.
+    pub fn close(&self) {
+        self.queue.close();
+    }
+
+    /// What is to be logged of a request that found no room; `None` less than a second after the last line.
+    pub(super) fn complain(&self) -> Option<String> {
+        let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if complaint.last.is_some_and(|last| now - last < Duration::from_secs(1)) {
+            complaint.unsaid += 1;
+            return None;
+        }
+        let more = match core::mem::take(&mut complaint.unsaid) {
+            0 => String::new(),
+            unsaid => format!(" (and {unsaid} more since the last message)"),
+        };
+        complaint.last = Some(now);
+        Some(more)
+    }
+}

@@ -1,0 +1,242 @@
+//! What a thread of a pool does: takes a request, runs the application for it, takes the next.
+
+use core::cell::Cell;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::exec::line::{Given, Line, Offer};
+use crate::exec::sending::length;
+use crate::exec::slice::Slice;
+use crate::exec::writing::{Refused, Written};
+use crate::exec::{Domain, report};
+use crate::handler::{Job, State, Turn};
+use crate::handover::Queue;
+use crate::nginx::{self, Flow, Level, OwnedBody, entry};
+use crate::py::{Interpreter, PyBlock};
+use crate::wsgi::{App, Body, Draft, Exchange, Host, LineLog, Writer};
+
+use super::task::{Message, Task};
+use super::{bin, inbox};
+
+/// Blocks that end a response are copied, if they are not more than this many bytes together, and the thread
+/// is free while nginx sends them. It waits for more than that, so that slow clients cannot make an application
+/// pile up memory.
+const COPY_UP_TO: u64 = 64 * 1024;
+
+/// The gateway's types of this executor.
+pub struct Threaded;
+
+impl Host for Threaded {
+    type Writer = TaskWriter;
+    type Log = TaskLog;
+    type Body = OwnedBody;
+}
+
+impl Body for OwnedBody {
+    fn remaining(&self) -> u64 {
+        OwnedBody::remaining(self)
+    }
+}
+
+/// `wsgi.errors` of one request.
+pub struct TaskLog(Arc<Task>);
+
+impl LineLog for TaskLog {
+    fn line(&self, line: &[u8]) {
+        let line = [b"wsgi: ", line].concat();
+        inbox::send(Message::Log(Arc::clone(&self.0), Level::Error, line, Vec::new()));
+    }
+
+    fn end(&self) {}
+}
+
+/// `write()` of one request.
+pub struct TaskWriter {
+    task: Arc<Task>,
+    thread: thread::ThreadId,
+}
+
+impl Writer for TaskWriter {
+    fn write(&self, py: Python<'_>, draft: &Draft, block: PyBlock) -> PyResult<()> {
+        if thread::current().id() != self.thread {
+            return Err(PyRuntimeError::new_err(
+                "write() must be called in the thread that runs the application",
+            ));
+        }
+        let written = Written::new(draft, &self.task.service, block)?;
+        let write = |job: &Job| {
+            let flow = job.write(written, true)?;
+            if !job.is_over() && flow == Flow::Again {
+                job.wait_for_written();
+            }
+            Ok(())
+        };
+        let result: Option<Result<(), Refused>> = py.detach(|| self.task.call(write));
+        Ok(result.unwrap_or(Err(Refused::ClientGone))?)
+    }
+
+    fn discard(&self) {
+        let tell = Box::new(Job::discard_written);
+        inbox::send(Message::Tell(Arc::clone(&self.task), tell));
+    }
+
+    fn end(&self) {}
+}
+
+/// The line of a slice in a thread.
+struct TaskLine {
+    task: Arc<Task>,
+    state: Cell<State>,
+}
+
+impl Line for TaskLine {
+    type Host = Threaded;
+
+    fn state(&self) -> State {
+        if self.task.is_over() { State::Closing(nginx::OK) } else { self.state.get() }
+    }
+
+    fn set(&self, state: State) {
+        self.state.set(state);
+    }
+
+    fn is_head(&self) -> bool {
+        self.task.is_head
+    }
+
+    fn give(&self, py: Python<'_>, offer: Offer) -> Result<(), Error> {
+        if let Given::All(blocks) = &offer.given
+            && length(blocks) <= COPY_UP_TO
+        {
+            let copies = if blocks.is_empty() { Vec::new() } else { vec![PyBlock::copy(blocks)] };
+            let offer = Offer { given: Given::All(copies), ..offer };
+            // The application's part of a list is over; nginx's thread comes when the thread leaves.
+            inbox::send_quietly(Message::Offer(Arc::clone(&self.task), offer));
+            self.set(State::Closing(nginx::OK));
+            return Ok(());
+        }
+        let file = match offer.given {
+            // The application may close its file while nginx still sends it.
+            Given::File { fd, .. } => {
+                // SAFETY: the application's file is open until its close() is called.
+                Some(
+                    unsafe { BorrowedFd::borrow_raw(fd) }
+                        .try_clone_to_owned()
+                        .map_err(PyErr::from)?,
+                )
+            }
+            _ => None,
+        };
+        let take = |job: &Job| match (offer.given, file) {
+            (Given::File { offset, length, .. }, Some(file)) => {
+                let fd = file.as_raw_fd();
+                job.keep_open(file);
+                job.take(Offer { head: offer.head, given: Given::File { fd, offset, length } })
+            }
+            (given, _) => job.take(Offer { head: offer.head, given }),
+        };
+        let task = &self.task;
+        py.detach(|| task.call(take)).unwrap_or(Ok(()))
+    }
+
+    fn fail(&self, text: String, traceback: Vec<String>) {
+        let message = if self.task.is_gone() {
+            Message::Log(Arc::clone(&self.task), Level::Info, text.into_bytes(), traceback)
+        } else {
+            let fail = Box::new(move |job: &Job| job.fail(&text, &traceback));
+            Message::Tell(Arc::clone(&self.task), fail)
+        };
+        inbox::send(message);
+        self.set(State::Closing(nginx::ERROR));
+    }
+
+    fn tell(&self, f: impl FnOnce(&Job) + Send + 'static) {
+        inbox::send(Message::Tell(Arc::clone(&self.task), Box::new(f)));
+    }
+}
+
+/// A thread's life, from its first request to its last.
+pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>) {
+    while queue.wait() {
+        // Taken before a request is, so that threads that wait for it hold up none.
+        interpreter.enter(|py| {
+            let mut next = queue.next(false);
+            while let Some(task) = next {
+                let is_served = entry::guard(false, || {
+                    serve(&task);
+                    true
+                });
+                if !is_served {
+                    inbox::send_quietly(Message::Tell(Arc::clone(&task), Box::new(Job::break_off)));
+                }
+                // First it counts as free, or has another: a client that has its answer may come again at once.
+                next = queue.next(true);
+                inbox::send(Message::Leave(task));
+                bin::empty(py);
+            }
+        });
+    }
+}
+
+/// Imports applications before any request for them comes.
+pub fn import(apps: Vec<(Arc<App>, &'static Domain)>) {
+    for (app, domain) in apps {
+        domain.interpreter.enter(|py| {
+            if let Err(error) = app.callable(py, domain.interpreter, false) {
+                let (text, traceback) = report::describe(py, domain, &app, &error);
+                let log = nginx::log::process_log();
+                log.write_plain(Level::Error, text);
+                log.write_lines(Level::Error, &traceback);
+            }
+        });
+    }
+}
+
+fn serve(task: &Arc<Task>) {
+    let Some((snapshot, body)) = task.take_request().filter(|_| !task.is_gone()) else { return };
+    task.domain.interpreter.enter(|py| {
+        let line = TaskLine { task: Arc::clone(task), state: Cell::new(State::Calling) };
+        let gateway = &task.domain.threaded;
+        let writer = TaskWriter { task: Arc::clone(task), thread: thread::current().id() };
+        let log = TaskLog(Arc::clone(task));
+        let exchange = match Exchange::new(py, gateway, writer, log, body) {
+            Ok(exchange) => exchange,
+            Err(error) => {
+                let error = Error::Raised(error);
+                let (text, traceback) =
+                    report::describe(py, task.domain, &task.service.app, &error);
+                return line.fail(text, traceback);
+            }
+        };
+        let slice = Slice {
+            py,
+            domain: task.domain,
+            gateway,
+            service: &task.service,
+            exchange: &exchange,
+            line: &line,
+        };
+        let environ =
+            |template: &_| Ok(exchange.environ(py, gateway, template, snapshot.parts())?);
+        loop {
+            match exchange.slice(py, || slice.run(environ)) {
+                Ok(Some(Turn::Yield)) => py.detach(thread::yield_now),
+                Ok(_) => break,
+                Err(error) => break slice.fail(&Error::Raised(error)),
+            }
+        }
+        if !exchange.is_closed() {
+            // close() may take long, and nginx has something to send.
+            inbox::ring();
+        }
+        if let Err(raised) = exchange.end(py, gateway) {
+            let (text, lines) = report::describe_close(py, task.domain, &task.service.app, &raised);
+            inbox::send(Message::Log(Arc::clone(task), Level::Error, text.into_bytes(), lines));
+        }
+    });
+}

@@ -1,0 +1,170 @@
+//! A task: what a pool thread has of a request, and all that nginx's thread and the pool thread share.
+//!
+//! Made when the request is queued. It leads to the job as long as that lives, but only nginx's thread follows
+//! the way; the pool thread calls over and waits at the desk.
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::conf::Service;
+use crate::exec::Domain;
+use crate::exec::line::Offer;
+use crate::handler::Job;
+use crate::handover::Desk;
+use crate::nginx::{Level, OwnedBody};
+use crate::wsgi::Snapshot;
+
+use super::inbox;
+
+/// A request in the hands of a pool.
+pub struct Task {
+    pub service: Arc<Service>,
+    pub domain: &'static Domain,
+    /// Whether the client wants the head only.
+    pub is_head: bool,
+    pub queued_at: Instant,
+    request: Mutex<Option<(Snapshot, Option<OwnedBody>)>>,
+    job: AtomicPtr<Job>,
+    desk: Desk<Call, Answer>,
+    is_gone: AtomicBool,
+    is_over: AtomicBool,
+}
+
+/// Something that nginx's thread is to do with the job, while the pool thread waits.
+struct Call(*mut (dyn FnMut(&Job) + Send));
+// SAFETY: what it points to may be sent, and stays where it is until the call is answered.
+unsafe impl Send for Call {}
+
+/// How the request goes on after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The application is to be asked for more.
+    Go,
+    /// Nothing more is to be sent.
+    Over,
+}
+
+/// What nginx's thread gets from the threads of the worker.
+pub enum Message {
+    /// A call waits at the desk.
+    Call(Arc<Task>),
+    /// To be done with the job, if there is still one.
+    Tell(Arc<Task>, Box<dyn FnOnce(&Job) + Send>),
+    /// Something the application gave; nobody waits for what becomes of it.
+    Offer(Arc<Task>, Offer),
+    /// Lines for the log, with the request's context if there is still one.
+    Log(Arc<Task>, Level, Vec<u8>, Vec<String>),
+    /// The thread has done with the request.
+    Leave(Arc<Task>),
+}
+
+impl Task {
+    /// A task for `job`.
+    ///
+    /// # Safety
+    /// `abandon` must be called before the job goes.
+    pub unsafe fn new(
+        job: &Job,
+        domain: &'static Domain,
+        snapshot: Snapshot,
+        body: Option<OwnedBody>,
+    ) -> Self {
+        Self {
+            service: Arc::clone(job.service()),
+            domain,
+            is_head: job.request().is_head(),
+            queued_at: Instant::now(),
+            request: Mutex::new(Some((snapshot, body))),
+            job: AtomicPtr::new(ptr::from_ref(job).cast_mut()),
+            desk: Desk::new(),
+            is_gone: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// For the thread: what the application is to be told of the request.
+    pub fn take_request(&self) -> Option<(Snapshot, Option<OwnedBody>)> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether no thread has taken it.
+    pub fn is_queued(&self) -> bool {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether the request has ended.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing more is to be sent.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire) || self.is_gone()
+    }
+
+    /// For the thread: has nginx's thread run `f` with the job, and waits until the request can go on. To be
+    /// called detached. `None` if the request has ended.
+    pub fn call<R: Send>(self: &Arc<Self>, f: impl FnOnce(&Job) -> R + Send) -> Option<R> {
+        if self.is_gone() {
+            return None;
+        }
+        let (mut f, mut result) = (Some(f), None);
+        let mut run = |job: &Job| result = f.take().map(|f| f(job));
+        let run: &mut (dyn FnMut(&Job) + Send) = &mut run;
+        // SAFETY: only the lifetime changes. Nobody follows the pointer once the call has been answered,
+        // which is waited for.
+        let run = unsafe {
+            core::mem::transmute::<
+                &mut (dyn FnMut(&Job) + Send + '_),
+                &mut (dyn FnMut(&Job) + Send + 'static),
+            >(run)
+        };
+        self.desk.place(Call(run));
+        inbox::send(Message::Call(Arc::clone(self)));
+        if self.desk.wait() == Answer::Over {
+            self.is_over.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// The job, while the request lives.
+    ///
+    /// # Safety
+    /// To be called on nginx's thread; the job may go with any call into nginx.
+    pub unsafe fn job(&self) -> Option<&Job> {
+        // SAFETY: `abandon` empties it before the job goes, on the same thread.
+        unsafe { self.job.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// For nginx's thread: does the call that waits with the job, or answers that there is none.
+    ///
+    /// # Safety
+    /// To be called on nginx's thread.
+    pub unsafe fn receive_call(&self) {
+        let Some(call) = self.desk.take() else { return };
+        // SAFETY: on nginx's thread.
+        match unsafe { self.job() } {
+            // SAFETY: the thread that placed the call waits for the answer, so what it points to is there,
+            // and nobody else touches it.
+            Some(job) => unsafe { (*call.0)(job) },
+            None => self.desk.answer(Answer::Over),
+        }
+    }
+
+    /// For nginx's thread: answers the call that was received, if there is one.
+    pub fn answer(&self, answer: Answer) {
+        self.desk.answer(answer);
+    }
+
+    /// For nginx's thread: the request ends. Whoever works for it finds out.
+    pub fn abandon(self: &Arc<Self>) {
+        self.job.store(ptr::null_mut(), Ordering::Relaxed);
+        self.is_gone.store(true, Ordering::Release);
+        if let Some(pool) = &self.service.pool {
+            pool.queue().withdraw(self);
+        }
+        self.desk.answer(Answer::Over);
+    }
+}

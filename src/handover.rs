@@ -1,0 +1,15 @@
+//! The hand-over room: what passes between nginx's thread and those of a pool.
+//!
+//! Three places, each with one lock that is never held across anything slow: the queue of requests that wait
+//! for a thread, the inbox of messages to nginx's thread, and for each request the desk where a thread waits
+//! for nginx's answer. Nothing here knows of nginx or of Python, so that `cargo test` covers the room, and loom
+//! tries its interleavings.
+
+mod desk;
+mod inbox;
+mod queue;
+mod sync;
+
+pub use desk::Desk;
+pub use inbox::Inbox;
+pub use queue::{Load, Queue};

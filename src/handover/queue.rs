@@ -1,0 +1,226 @@
+//! The requests that wait for a thread of a pool, first come, first served.
+//!
+//! A thread that is woken has to take the GIL before it takes a request. Threads that are awake meanwhile
+//! would only fight for it, so there is at most one that was woken and has not come yet; it wakes the next.
+
+use std::collections::VecDeque;
+
+use super::sync::{Arc, Condvar, Mutex, lock, wait};
+
+/// A queue in front of `threads` threads.
+pub struct Queue<T> {
+    state: Mutex<State<T>>,
+    work: Condvar,
+    threads: usize,
+    /// How many may wait when all threads are busy.
+    capacity: usize,
+}
+
+struct State<T> {
+    waiting: VecDeque<Arc<T>>,
+    /// Threads that work for a request.
+    busy: usize,
+    /// Threads that wait to be woken.
+    sleeping: usize,
+    /// A thread has been woken and has not come yet.
+    is_waking: bool,
+    /// A thread is wanted for something else than a request.
+    is_nudged: bool,
+    is_closed: bool,
+}
+
+/// How a queue stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    pub waiting: usize,
+    pub busy: usize,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue.
+    pub fn new(threads: usize, capacity: usize) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            busy: 0,
+            sleeping: 0,
+            is_waking: false,
+            is_nudged: false,
+            is_closed: false,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), threads, capacity }
+    }
+
+    /// How many threads it is made for.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// How many requests may wait when all threads are busy.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How it stands.
+    pub fn load(&self) -> Load {
+        let state = lock(&self.state);
+        Load { waiting: state.waiting.len(), busy: state.busy }
+    }
+
+    /// Whether there is room for one more.
+    pub fn has_room(&self) -> bool {
+        let state = lock(&self.state);
+        state.waiting.len() + state.busy < self.threads + self.capacity
+    }
+
+    /// Puts a request at the end.
+    pub fn push(&self, item: Arc<T>) {
+        let mut state = lock(&self.state);
+        state.waiting.push_back(item);
+        self.wake(&mut state);
+    }
+
+    /// Takes a request out that has not been taken by a thread. False if it has.
+    pub fn withdraw(&self, item: &Arc<T>) -> bool {
+        let mut state = lock(&self.state);
+        let place = state.waiting.iter().position(|waiting| Arc::ptr_eq(waiting, item));
+        place.and_then(|place| state.waiting.remove(place)).is_some()
+    }
+
+    /// Has a thread come although there is no request.
+    pub fn nudge(&self) {
+        let mut state = lock(&self.state);
+        state.is_nudged = true;
+        self.wake(&mut state);
+    }
+
+    /// Has the threads leave once nothing waits.
+    pub fn close(&self) {
+        lock(&self.state).is_closed = true;
+        self.work.notify_all();
+    }
+
+    /// For a thread: waits until it is wanted. False: it is to leave.
+    pub fn wait(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.sleeping += 1;
+        while state.waiting.is_empty() && !state.is_nudged && !state.is_closed {
+            // What this one was woken for may have been withdrawn: another is to be woken for the next.
+            state.is_waking = false;
+            state = wait(&self.work, state);
+        }
+        state.sleeping -= 1;
+        !state.is_closed || !state.waiting.is_empty()
+    }
+
+    /// For a thread that is there: the next request. `has_worked`: it has done with one.
+    pub fn next(&self, has_worked: bool) -> Option<Arc<T>> {
+        let mut state = lock(&self.state);
+        state.busy -= usize::from(has_worked);
+        state.is_waking = false;
+        state.is_nudged = false;
+        let item = state.waiting.pop_front();
+        state.busy += usize::from(item.is_some());
+        if !state.waiting.is_empty() {
+            self.wake(&mut state);
+        }
+        item
+    }
+
+    fn wake(&self, state: &mut State<T>) {
+        if state.sleeping > 0 && !state.is_waking {
+            state.is_waking = true;
+            self.work.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(not(loom))]
+    #[test]
+    fn order_room_and_withdrawal() {
+        let queue = Queue::new(1, 1);
+        let (a, b) = (Arc::new('a'), Arc::new('b'));
+        assert!(queue.has_room());
+        queue.push(Arc::clone(&a));
+        assert!(queue.has_room());
+        queue.push(Arc::clone(&b));
+        assert!(!queue.has_room());
+        assert_eq!(queue.next(false).as_deref(), Some(&'a'));
+        assert_eq!(queue.load(), Load { waiting: 1, busy: 1 });
+        assert!(!queue.has_room());
+        assert!(!queue.withdraw(&a));
+        assert!(queue.withdraw(&b));
+        assert!(queue.has_room());
+        assert!(queue.next(true).is_none());
+        assert_eq!(queue.load(), Load { waiting: 0, busy: 0 });
+    }
+
+    /// Every request is taken once, and every thread leaves, however two threads and nginx interleave.
+    #[cfg(loom)]
+    #[test]
+    fn nothing_is_lost() {
+        loom::model(|| {
+            let queue = Arc::new(Queue::new(2, 8));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let queue = Arc::clone(&queue);
+                    loom::thread::spawn(move || {
+                        let mut taken = 0;
+                        while queue.wait() {
+                            let mut has_worked = false;
+                            while queue.next(has_worked).is_some() {
+                                taken += 1;
+                                has_worked = true;
+                            }
+                        }
+                        taken
+                    })
+                })
+                .collect();
+            queue.push(Arc::new(()));
+            queue.push(Arc::new(()));
+            queue.close();
+            let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            assert_eq!(taken, 2);
+        });
+    }
+
+    /// A thread that was woken in vain, because the request was withdrawn, is woken again for the next.
+    #[test]
+    fn the_next_one_wakes_a_thread_again() {
+        #[cfg(loom)]
+        use loom::{model, thread};
+        #[cfg(not(loom))]
+        use std::thread;
+        #[cfg(not(loom))]
+        fn model(f: impl Fn()) {
+            (0..1000).for_each(|_| f());
+        }
+        model(|| {
+            let queue = Arc::new(Queue::new(1, 8));
+            let worker = {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || {
+                    while queue.wait() {
+                        if queue.next(false).is_some_and(|item| *item == 'b') {
+                            return;
+                        }
+                        queue.next(true);
+                    }
+                })
+            };
+            let a = Arc::new('a');
+            queue.push(Arc::clone(&a));
+            if queue.withdraw(&a) {
+                queue.push(Arc::new('b'));
+                worker.join().unwrap();
+            } else {
+                queue.close();
+                worker.join().unwrap();
+            }
+        });
+    }
+}
