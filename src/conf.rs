@@ -100,6 +100,9 @@ pub struct LocationConf {
     pub threads: Option<Placed<Threads>>,
     /// Milliseconds, as all times; 0 is `off`.
     pub queue_timeout: Option<ngx_msec_t>,
+    pub timeout: Option<ngx_msec_t>,
+    pub slow_log: Option<ngx_msec_t>,
+    pub cancel_on_disconnect: Flag,
     pub intercept_errors: Flag,
     /// In lower case, as are those to be passed.
     pub hide_headers: Option<Vec<Vec<u8>>>,
@@ -158,6 +161,9 @@ impl Default for LocationConf {
             block_warning: None,
             threads: None,
             queue_timeout: None,
+            timeout: None,
+            slow_log: None,
+            cancel_on_disconnect: Flag::default(),
             intercept_errors: Flag::default(),
             hide_headers: None,
             pass_headers: None,

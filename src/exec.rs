@@ -8,9 +8,11 @@ mod line;
 mod parts;
 pub mod preflight;
 mod report;
+pub mod runner;
 mod sending;
 mod slice;
 pub mod threads;
+pub mod watchdog;
 mod writing;
 
 use core::cell::RefCell;
@@ -34,6 +36,10 @@ use threads::Threaded;
 
 /// How long the `atexit` functions of a worker may take.
 const EXIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long threads that are still inside applications may take when the worker ends, and the functions
+/// after them if they do not end: nginx's master kills a worker a second after SIGTERM.
+const BUSY_LIMIT: Duration = Duration::from_millis(300);
 
 /// What a serving process has for one interpreter.
 pub struct Domain {
@@ -89,9 +95,8 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
     for (app, domain) in inline {
         domain.interpreter.enter(|py| {
             if let Err(error) = app.callable(py, domain.interpreter, false) {
-                let (text, traceback) = report::describe(py, domain, &app, &error);
-                log.write(Level::Error, text);
-                log.write_lines(Level::Error, &traceback);
+                let failure = report::describe(py, domain, &app, &error);
+                log.write_all(Level::Error, &failure.text, &failure.traceback);
             }
         });
     }
@@ -171,9 +176,20 @@ pub fn stop_worker() {
     if MAIN.get().is_none() {
         return;
     }
-    py::stop(EXIT_LIMIT, close_waiting, || {
-        let text = b"wsgi: the atexit functions did not end within 10 seconds, the worker exits without them";
-        log::write_line(Level::Error, text);
+    // Those in threads first: what they wait for does not come any more, so they close what is open.
+    for job in &WAITING.with_borrow(BTreeSet::clone) {
+        // SAFETY: a job is forgotten by its drop, so those in the set are alive.
+        threads::abandon(unsafe { &**job });
+    }
+    let is_quiet = threads::quiesce(BUSY_LIMIT);
+    let limit = if is_quiet { EXIT_LIMIT } else { BUSY_LIMIT };
+    py::stop(limit, close_waiting, move || {
+        let text = if is_quiet {
+            "wsgi: the atexit functions did not end within 10 seconds, the worker exits without them"
+        } else {
+            "wsgi: a thread does not end, the worker exits without it"
+        };
+        log::write_line(Level::Error, text.as_bytes());
     });
 }
 

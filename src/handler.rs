@@ -9,10 +9,13 @@ use core::cell::{Cell, OnceCell, RefCell};
 use core::ptr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nginx_sys::{ngx_http_request_t, ngx_msec_t};
 
 use crate::conf::{LocationConf, Service};
+use crate::exec::runner::Runner;
+use crate::exec::watchdog::{self, Watch};
 use crate::exec::{self, Domain, inline::Inline, threads::Task};
 use crate::nginx::event::{self, WriteEvent};
 use crate::nginx::{self, Code, Flow, Output, Redirect, Request, Spool, Wake, entry, pool};
@@ -88,6 +91,10 @@ pub struct Job {
     pub has_left: Cell<bool>,
     /// The application's file, while nginx sends it for a thread.
     file: RefCell<Option<OwnedFd>>,
+    /// How long nginx's thread has run the application.
+    pub ran: Cell<Duration>,
+    /// What watches that, if the location has time limits.
+    watch: OnceCell<(Arc<Runner>, Option<Watch>)>,
     /// Whether the application's file has changed since this worker imported it.
     pub is_stale: Cell<bool>,
     domain: Cell<Option<&'static Domain>>,
@@ -125,6 +132,31 @@ impl Job {
         self.domain.get()
     }
 
+    /// The watched run of the application on nginx's thread, if the location has time limits.
+    pub fn runner(&self, domain: &'static Domain) -> Option<&Runner> {
+        let service = self.service();
+        if service.timeout.is_none() && service.slow_log.is_none() {
+            return None;
+        }
+        let (runner, _) = self.watch.get_or_init(|| {
+            let runner = Arc::default();
+            let line = || self.request().line();
+            let watch = watchdog::watch(&runner, service, domain, None, line);
+            (runner, watch)
+        });
+        Some(runner)
+    }
+
+    /// How long it waited for a thread: `$wsgi_queue_time`.
+    pub fn queue_time(&self) -> Duration {
+        self.task.get().map_or(Duration::ZERO, |task| task.queue_time())
+    }
+
+    /// How long the application has run: `$wsgi_time`.
+    pub fn run_time(&self) -> Duration {
+        self.task.get().map_or(self.ran.get(), |task| task.runner.clock.read().0)
+    }
+
     /// Lets go of the blocks that nginx is done with.
     pub fn release(&self) {
         let done = self.output.borrow_mut().release();
@@ -145,6 +177,11 @@ impl Job {
         self.file.replace(Some(file));
     }
 
+    /// The thread that works for it takes too long, and works for nobody from now on.
+    pub fn time_out(&self) {
+        self.finish(if self.is_head_sent() { nginx::ERROR } else { nginx::GATEWAY_TIME_OUT });
+    }
+
     /// The thread that worked for it has panicked.
     pub fn break_off(&self) {
         let rc = if self.is_head_sent() { nginx::ERROR } else { nginx::INTERNAL_SERVER_ERROR };
@@ -162,6 +199,8 @@ impl Job {
             task: OnceCell::new(),
             has_left: Cell::new(false),
             file: RefCell::new(None),
+            ran: Cell::default(),
+            watch: OnceCell::new(),
             is_stale: Cell::new(false),
             domain: Cell::new(None),
             r: r.as_ptr(),
@@ -171,7 +210,7 @@ impl Job {
     }
 
     /// The job of `r`; `None` after an internal redirect has taken the request away from us.
-    fn of_request<'r>(r: Request<'r>) -> Option<&'r Self> {
+    pub fn of_request<'r>(r: Request<'r>) -> Option<&'r Self> {
         // SAFETY: contexts are indexed by module; ours is null or a Job in the request's pool.
         unsafe { (*(*r.as_ptr()).ctx.add(ngx_http_wsgi_module.ctx_index)).cast::<Self>().as_ref() }
     }
@@ -247,6 +286,8 @@ impl Job {
             State::Draining(then) => match event::write_event(r) {
                 WriteEvent::Delayed => self.wait(),
                 WriteEvent::TimedOut => {
+                    // What a thread still writes goes nowhere.
+                    self.output.borrow_mut().abandon();
                     self.state.set(State::Closing(nginx::REQUEST_TIME_OUT));
                     self.drive();
                 }
@@ -314,7 +355,7 @@ unsafe extern "C" fn request_ends(job: *mut core::ffi::c_void) {
     // SAFETY: the content handler has registered its job.
     let job = unsafe { &*job.cast::<Job>() };
     entry::quietly(|| match job.task.get() {
-        Some(_) => exec::threads::abandon(job),
+        Some(_) => exec::threads::conclude(job),
         None => exec::inline::conclude(job),
     });
 }

@@ -5,11 +5,13 @@
 //! for nginx's answer. Nothing here knows of nginx or of Python, so that `cargo test` covers the room, and loom
 //! tries its interleavings.
 
+mod clock;
 mod desk;
 mod inbox;
 mod queue;
 mod sync;
 
+pub use clock::Clock;
 pub use desk::Desk;
 pub use inbox::Inbox;
 pub use queue::{Load, Queue};

@@ -23,6 +23,8 @@ mod handler;
 mod module;
 #[cfg(not(test))]
 mod nginx;
+#[cfg(not(test))]
+mod variables;
 
 #[cfg(not(test))]
 pub use module::ngx_http_wsgi_module;

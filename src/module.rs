@@ -12,9 +12,10 @@ use crate::conf::{self, LocationConf, MainConf};
 use crate::exec;
 use crate::nginx::{self, Level, Log, entry, pool, process};
 use crate::py;
+use crate::variables;
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: None,
+    preconfiguration: Some(variables::add),
     postconfiguration: None,
     create_main_conf: Some(create_conf::<MainConf>),
     init_main_conf: None,

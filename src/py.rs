@@ -26,6 +26,6 @@ pub use interpreter::Interpreter;
 pub use owned::Owned;
 #[cfg(debug_assertions)]
 pub use package::panic;
-pub use package::{Stamp, Wanted};
+pub use package::{Interruption, Stamp, Wanted, forget_interruption, this_thread};
 pub use runtime::{BUILD_VERSION, Settings, environment_version, python_version, start, stop};
 pub use text::{latin1, latin1_bytes};

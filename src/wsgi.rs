@@ -44,4 +44,7 @@ pub trait Host: Sized + 'static {
     type Log: LineLog + Send;
     /// Gives the bytes of the request's body.
     type Body: Body + Send;
+
+    /// Whether an application runs while nginx goes on, so that there is news for it.
+    const HAS_THREADS: bool = false;
 }

@@ -44,7 +44,7 @@ const fn flag(name: &'static CStr, offset: usize) -> ngx_command_t {
 }
 
 /// nginx's view of the directives; docs/directives.md is the users'.
-pub static mut COMMANDS: [ngx_command_t; 34] = [
+pub static mut COMMANDS: [ngx_command_t; 37] = [
     // Which application.
     command(c"wsgi_pass", PASS | NGX_CONF_TAKE12, set::pass),
     command(c"wsgi_protocol", EVERYWHERE | NGX_CONF_TAKE1, set::protocol),
@@ -76,6 +76,9 @@ pub static mut COMMANDS: [ngx_command_t; 34] = [
     command(c"wsgi_threads", EVERYWHERE | NGX_CONF_TAKE12, set::threads),
     main_command(c"wsgi_thread_pool", NGX_CONF_TAKE23, set::thread_pool),
     command(c"wsgi_queue_timeout", EVERYWHERE | NGX_CONF_TAKE1, set::queue_timeout),
+    command(c"wsgi_timeout", EVERYWHERE | NGX_CONF_TAKE1, set::timeout),
+    command(c"wsgi_slow_log", EVERYWHERE | NGX_CONF_TAKE1, set::slow_log),
+    flag(c"wsgi_cancel_on_disconnect", offset_of!(LocationConf, cancel_on_disconnect)),
     // The response.
     flag(c"wsgi_intercept_errors", offset_of!(LocationConf, intercept_errors)),
     command(c"wsgi_hide_header", EVERYWHERE | NGX_CONF_TAKE1, set::hide_header),

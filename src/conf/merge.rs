@@ -90,6 +90,9 @@ fn inherit(prev: &LocationConf, conf: &mut LocationConf) {
     conf.block_warning = conf.block_warning.or(prev.block_warning);
     conf.threads = conf.threads.take().or_else(|| prev.threads.clone());
     conf.queue_timeout = conf.queue_timeout.or(prev.queue_timeout);
+    conf.timeout = conf.timeout.or(prev.timeout);
+    conf.slow_log = conf.slow_log.or(prev.slow_log);
+    conf.cancel_on_disconnect = conf.cancel_on_disconnect.or(prev.cancel_on_disconnect);
     conf.intercept_errors = conf.intercept_errors.or(prev.intercept_errors);
     conf.hide_headers = conf.hide_headers.take().or_else(|| prev.hide_headers.clone());
     conf.pass_headers = conf.pass_headers.take().or_else(|| prev.pass_headers.clone());
@@ -163,6 +166,9 @@ fn service(
             error_pages,
         ),
         queue_timeout: conf.queue_timeout.filter(|timeout| *timeout > 0),
+        timeout: conf.timeout.filter(|timeout| *timeout > 0),
+        slow_log: conf.slow_log.filter(|timeout| *timeout > 0),
+        cancel_on_disconnect: conf.cancel_on_disconnect.is_on(),
         vars: vars
             .map(|var| (var.name.clone(), var.value.constant().map(<[u8]>::to_vec)))
             .collect(),

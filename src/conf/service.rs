@@ -30,6 +30,10 @@ pub struct Service {
     pub rules: ResponseRules,
     /// Milliseconds; `None`: no limit.
     pub queue_timeout: Option<ngx_msec_t>,
+    /// The same: `wsgi_timeout`, `wsgi_slow_log`.
+    pub timeout: Option<ngx_msec_t>,
+    pub slow_log: Option<ngx_msec_t>,
+    pub cancel_on_disconnect: bool,
     /// Names in environ that the configuration adds, and their values where these are constant.
     pub vars: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Found at the first request.

@@ -18,6 +18,7 @@ use crate::py::{Handle, PyBlock};
 use crate::wsgi::{Body, Draft, Environ, Exchange, Host, LineLog, Writer};
 
 use super::line::{Line, Offer};
+use super::report::Failure;
 use super::slice::Slice;
 use super::writing::{Refused, Written};
 use super::{Domain, name, parts, report};
@@ -101,12 +102,18 @@ impl Line for Job {
         self.request().is_head()
     }
 
+    fn begin(&self, py: Python<'_>) {
+        if let Some(runner) = self.domain().and_then(|domain| self.runner(domain)) {
+            runner.begin(py);
+        }
+    }
+
     fn give(&self, _py: Python<'_>, offer: Offer) -> Result<(), Error> {
         self.take(offer)
     }
 
-    fn fail(&self, text: String, traceback: Vec<String>) {
-        Job::fail(self, &text, &traceback);
+    fn fail(&self, failure: Failure) {
+        Job::fail(self, &failure);
     }
 
     fn tell(&self, f: impl FnOnce(&Job) + Send + 'static) {
@@ -156,7 +163,18 @@ pub fn run(job: &Job) -> Turn {
         return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
     };
     let begun = Instant::now();
-    let turn = domain.interpreter.enter(|py| turn(py, domain, job));
+    let runner = job.runner(domain);
+    let turn = domain.interpreter.enter(|py| {
+        if let Some(runner) = runner.filter(|_| job.state.get() != State::Calling) {
+            runner.begin(py);
+        }
+        let turn = turn(py, domain, job);
+        if let Some(runner) = runner {
+            runner.end(py);
+        }
+        turn
+    });
+    job.ran.set(job.ran.get() + begun.elapsed());
     warn_of_blocking(job, begun);
     turn
 }
@@ -251,17 +269,14 @@ fn end(py: Python<'_>, domain: &Domain, job: &Job) {
     if let Some(exchange) = exchange
         && let Err(raised) = exchange.end(py, &domain.gateway)
     {
-        let (text, traceback) = report::describe_close(py, domain, &job.service().app, &raised);
-        let log = job.request().log();
-        log.write(Level::Error, text);
-        log.write_lines(Level::Error, &traceback);
+        let failure = report::describe_close(py, domain, &job.service().app, &raised);
+        job.request().log().write_all(Level::Error, &failure.text, &failure.traceback);
     }
     job.release();
 }
 
 fn fail(py: Python<'_>, domain: &Domain, job: &Job, error: &Error) {
-    let (text, traceback) = report::describe(py, domain, &job.service().app, error);
-    job.fail(&text, &traceback);
+    job.fail(&report::describe(py, domain, &job.service().app, error));
 }
 
 fn warn_of_blocking(job: &Job, begun: Instant) {

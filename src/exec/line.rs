@@ -7,6 +7,8 @@ use crate::handler::{Job, State};
 use crate::py::PyBlock;
 use crate::wsgi::{Head, Host};
 
+use super::report::Failure;
+
 /// What an application gives in one step.
 pub struct Offer {
     /// Before the first of them.
@@ -52,11 +54,14 @@ pub trait Line {
     /// Whether the client wants the head only.
     fn is_head(&self) -> bool;
 
+    /// The application has been imported and is called now.
+    fn begin(&self, py: Python<'_>);
+
     /// Gives nginx what the application gave; the state says how to go on.
     fn give(&self, py: Python<'_>, offer: Offer) -> Result<(), Error>;
 
     /// Logs what went wrong with the application and has nginx end the response.
-    fn fail(&self, text: String, traceback: Vec<String>);
+    fn fail(&self, failure: Failure);
 
     /// Has nginx's thread do something with the request, unless it has ended by then.
     fn tell(&self, f: impl FnOnce(&Job) + Send + 'static);

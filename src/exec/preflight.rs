@@ -78,7 +78,8 @@ fn rehearse(cycle: &ngx_cycle_t, conf: &MainConf, pipe: File) {
         say(NEXT, &index.unwrap_or_default().to_string());
         domain.interpreter.enter(|py| {
             if let Err(error) = app.callable(py, domain.interpreter, false) {
-                let (text, traceback) = report::describe(py, domain, &app, &error);
+                let report::Failure { text, traceback, .. } =
+                    report::describe(py, domain, &app, &error);
                 say(FAILED, &text);
                 for line in &traceback {
                     say(TRACEBACK, line);

@@ -12,9 +12,13 @@ use crate::wsgi::Head;
 
 use super::line::{Given, Offer};
 use super::name;
+use super::report::Failure;
 
 /// How many bytes of a response may wait in a spool, as many as `proxy_max_temp_file_size` has by default.
 const SPOOL_UP_TO: u64 = 1 << 30;
+
+/// What is copied at once of a large block that may have to be spooled, in bytes.
+const PIECE: usize = 64 * 1024;
 
 /// What is known of a body that is there as a whole.
 #[derive(Clone, Copy)]
@@ -61,6 +65,15 @@ impl Job {
         match given {
             Given::Nothing => self.send_nothing(),
             Given::Written => self.send_written(),
+            Given::Blocks(blocks) if self.goes_in_pieces(&blocks) => {
+                self.send_in_pieces(&blocks);
+                self.let_go(blocks);
+            }
+            Given::All(blocks) if self.goes_in_pieces(&blocks) => {
+                self.send_in_pieces(&blocks);
+                self.let_go(blocks);
+                self.take_piece(Given::All(Vec::new()));
+            }
             Given::Blocks(blocks) => self.send(blocks, false),
             Given::All(blocks) => self.send(blocks, true),
             Given::File { fd, offset, length } => self.send_file(fd, offset, length),
@@ -89,6 +102,32 @@ impl Job {
         self.output.borrow().is_buffering() && length < SPOOL_UP_TO
     }
 
+    /// Whether so much is given by a thread that goes ahead of the client that most of it may have to be
+    /// spooled.
+    fn goes_in_pieces(&self, blocks: &[PyBlock]) -> bool {
+        self.task.get().is_some()
+            && self.output.borrow().is_buffering()
+            && length(blocks) > PIECE as u64
+    }
+
+    /// Sends copies of `blocks`, piece by piece, as long as the client takes them; the rest is spooled.
+    fn send_in_pieces(&self, blocks: &[PyBlock]) {
+        for piece in blocks.iter().flat_map(|block| block.as_bytes().chunks(PIECE)) {
+            if !self.is_over() {
+                self.take_piece(Given::Blocks(vec![PyBlock::copy(piece)]));
+            }
+        }
+    }
+
+    fn take_piece(&self, given: Given) {
+        match given {
+            given if self.is_over() => self.let_go(given.into_blocks()),
+            given if matches!(self.state.get(), State::Draining(_)) => self.take_ahead(given),
+            Given::All(blocks) => self.send(blocks, true),
+            given => self.send(given.into_blocks(), false),
+        }
+    }
+
     /// Takes what a thread gives ahead of the client.
     fn take_ahead(&self, given: Given) {
         let is_all = matches!(given, Given::All(_));
@@ -108,7 +147,7 @@ impl Job {
     }
 
     /// Logs what went wrong with the application and decides how the response ends.
-    pub fn fail(&self, text: &str, traceback: &[String]) {
+    pub fn fail(&self, failure: &Failure) {
         let (is_gone, is_head_sent, is_finished) = {
             let output = self.output.borrow();
             (output.is_gone(), output.is_head_sent(), output.is_finished())
@@ -118,6 +157,7 @@ impl Job {
             State::Closing(rc) => rc,
             State::Redirecting(_) => nginx::INTERNAL_SERVER_ERROR,
             _ if is_gone => nginx::ERROR,
+            _ if !is_head_sent && failure.is_timeout => nginx::GATEWAY_TIME_OUT,
             _ if !is_head_sent => nginx::INTERNAL_SERVER_ERROR,
             _ if is_finished => nginx::OK,
             _ => nginx::ERROR,
@@ -126,10 +166,9 @@ impl Job {
         let suffix =
             if is_cut { " after the headers were sent, the response is cut short" } else { "" };
         // An application that fails because its client has left is no error of the application.
-        let level = if is_gone { Level::Info } else { Level::Error };
-        let log = self.request().log();
-        log.write(level, format!("{text}{suffix}"));
-        log.write_lines(level, traceback);
+        let level = if is_gone || failure.is_timeout { Level::Info } else { Level::Error };
+        let text = format!("{}{suffix}", failure.text);
+        self.request().log().write_all(level, &text, &failure.traceback);
         self.state.set(State::Closing(rc));
     }
 
@@ -148,7 +187,8 @@ impl Job {
         match given {
             Given::All(blocks) => {
                 let length = self.meter.borrow().sent() + length(blocks);
-                Some(Body { length, is_one: is_one_buffer(blocks) })
+                let is_one = is_one_buffer(blocks) && !self.goes_in_pieces(blocks);
+                Some(Body { length, is_one })
             }
             Given::File { length, .. } => Some(Body { length: *length, is_one: true }),
             Given::Nothing | Given::Written | Given::Blocks(_) => None,

@@ -72,8 +72,7 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
 
     /// Logs what went wrong and has nginx end the response.
     pub fn fail(&self, error: &Error) {
-        let (text, traceback) = report::describe(self.py, self.domain, &self.service.app, error);
-        self.line.fail(text, traceback);
+        self.line.fail(report::describe(self.py, self.domain, &self.service.app, error));
     }
 
     fn given(&self) -> u64 {
@@ -86,6 +85,11 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
     ) -> Result<(), Error> {
         let (py, service) = (self.py, self.service);
         let app = service.app.callable(py, self.domain.interpreter, self.renews())?;
+        // While it was imported the client may have left.
+        if self.line.state() != State::Calling {
+            return Ok(());
+        }
+        self.line.begin(py);
         let environ = environ(service.template(py, self.gateway, self.domain.interpreter)?)?;
         self.exchange.call(py, self.gateway, &app, environ, service.protocol)?;
         // write() may have ended the response: HEAD, for example.

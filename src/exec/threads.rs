@@ -11,24 +11,27 @@ mod pool;
 mod run;
 mod task;
 
+use core::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nginx_sys::ngx_msec_t;
 
 use crate::conf::MainConf;
 use crate::error::Error;
 use crate::handler::{Job, State, Then, Turn};
-use crate::nginx::{self, Code, Level, OwnedBody};
+use crate::nginx::{self, Code, Level, OwnedBody, hold};
 use crate::py::PyBlock;
 use crate::wsgi::{App, Snapshot};
 
-use super::{Domain, name, parts};
+use super::{Domain, name, parts, watchdog};
 
 pub use pool::{DEFAULT_QUEUE, Pool};
 pub use run::Threaded;
 pub use task::Task;
 
-use task::Answer;
+use task::{Answer, Message};
 
 /// How long a request sleeps before it looks again whether it is still wanted, in milliseconds.
 const NAP: ngx_msec_t = 60_000;
@@ -68,6 +71,8 @@ pub fn run(job: &Job) -> Turn {
         }
         State::Closing(rc) if job.has_left.get() => return Turn::Finish(rc),
         State::Redirecting(redirect) if job.has_left.get() => return Turn::Redirect(redirect),
+        State::Closing(nginx::REQUEST_TIME_OUT) => task.answer(Answer::TimedOut),
+        State::Closing(_) if job.output.borrow().is_gone() => task.answer(Answer::Gone),
         State::Closing(_) | State::Redirecting(_) | State::Done => task.answer(Answer::Over),
         State::Reading | State::Calling | State::Sending => task.answer(Answer::Go),
     }
@@ -90,11 +95,50 @@ pub fn look_after(job: &Job) -> Turn {
     }
 }
 
+/// The request ends before its thread is done: the client has left, or nginx has given it up.
+pub fn conclude(job: &Job) {
+    if let Some(task) = job.task.get() {
+        let is_running = !task.is_queued();
+        task.abandon();
+        if is_running && job.state.get() != State::Done && !job.has_left.get() {
+            watchdog::client_left(task);
+            // The work is to come to its end, with or without the client.
+            if !job.request().is_cut_off() && !task.is_awaited.swap(true, Ordering::Relaxed) {
+                hold::hold();
+            }
+        }
+    }
+}
+
 /// Ends what a thread may still do for `job`, whose request ends.
 pub fn abandon(job: &Job) {
     if let Some(task) = job.task.get() {
         task.abandon();
     }
+}
+
+/// An application in a thread has run for too long: its client is answered without it.
+pub fn time_out(task: &Arc<Task>) {
+    inbox::send(Message::Tell(Arc::clone(task), Box::new(Job::time_out)));
+}
+
+/// Has this worker replaced. May be called on any thread.
+pub fn replace_worker() {
+    inbox::send(Message::Replace);
+}
+
+/// The process ends: waits for the threads that are inside applications. False if some still are after `limit`.
+pub fn quiesce(limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    while pool::busy_threads() > 0 {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    // What they had to say.
+    inbox::empty();
+    true
 }
 
 /// Lets go of blocks that nginx is done with.

@@ -32,6 +32,11 @@ impl<'a> Log<'a> {
         Self(unsafe { &*log })
     }
 
+    /// The log for nginx's structures.
+    pub(super) fn as_ptr(self) -> *mut ngx_log_t {
+        core::ptr::from_ref(self.0).cast_mut()
+    }
+
     /// Logs `text` with the context that nginx adds: client, server, request.
     pub fn write(self, level: Level, text: impl AsRef<[u8]>) {
         write(level, self.0, text.as_ref());
@@ -47,6 +52,12 @@ impl<'a> Log<'a> {
 }
 
 impl Log<'_> {
+    /// Logs `text` with the context, and the lines that follow it.
+    pub fn write_all(self, level: Level, text: &str, lines: &[String]) {
+        self.write(level, text);
+        self.write_lines(level, lines);
+    }
+
     /// Logs the lines that follow one with the context.
     pub fn write_lines(self, level: Level, lines: &[String]) {
         for line in lines {

@@ -88,6 +88,12 @@ pub fn quit_gracefully() -> bool {
     }
 }
 
+/// Ends this process without another word; the master starts a new one.
+pub fn exit_at_once() -> ! {
+    // SAFETY: ends the process without running destructors, which is the purpose.
+    unsafe { libc::_exit(1) }
+}
+
 /// Whether nginx starts, as opposed to a reload or `nginx -t`.
 pub fn is_starting(cycle: &ngx_cycle_t) -> bool {
     // SAFETY: old_cycle is valid while modules are initialised; nginx's own ngx_is_init_cycle() looks at

@@ -15,7 +15,7 @@ use nginx_sys::{
 use super::address::{self, LocalAddress};
 use super::body::ClientBody;
 use super::log::Log;
-use super::shim::ngx_wsgi_is_user_checked;
+use super::shim::{ngx_wsgi_is_closing, ngx_wsgi_is_user_checked};
 
 /// A live request.
 #[derive(Clone, Copy)]
@@ -58,6 +58,12 @@ impl<'r> Request<'r> {
         unsafe { Log::from_ptr(self.connection().log) }
     }
 
+    /// Whether nginx closes the connection because the worker is out of time (`worker_shutdown_timeout`).
+    pub fn is_cut_off(self) -> bool {
+        // SAFETY: the request is live.
+        unsafe { ngx_wsgi_is_closing(self.as_ptr()) != 0 }
+    }
+
     /// Whether this is the client's request and not a subrequest.
     pub fn is_main(self) -> bool {
         self.raw().main == self.as_ptr()
@@ -90,6 +96,12 @@ impl<'r> Request<'r> {
 
     pub fn method(self) -> &'r [u8] {
         bytes(&self.raw().method_name)
+    }
+
+    /// "GET /path HTTP/1.1", for a message.
+    pub fn line(self) -> String {
+        let parts = [self.method(), self.unparsed_uri(), self.protocol()];
+        parts.map(String::from_utf8_lossy).join(" ")
     }
 
     /// The decoded and normalised path.

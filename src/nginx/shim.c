@@ -98,3 +98,18 @@ ngx_wsgi_is_user_checked(ngx_http_request_t *r)
 
     return !(realm.len == 3 && ngx_strncmp(realm.data, "off", 3) == 0);
 }
+
+
+ngx_uint_t
+ngx_wsgi_is_closing(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_V2)
+
+    if (r->stream && r->stream->connection->connection->close) {
+        return 1;
+    }
+
+#endif
+
+    return r->connection->close;
+}

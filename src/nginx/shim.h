@@ -40,6 +40,8 @@
     _(ngx_http_headers_out_t)                                                                      \
     _(ngx_http_request_body_t)                                                                     \
     _(ngx_http_request_t)                                                                          \
+    _(ngx_http_variable_t)                                                                         \
+    _(ngx_http_variable_value_t)                                                                   \
     _(ngx_log_t)                                                                                   \
     _(ngx_module_t)                                                                                \
     _(ngx_path_t)                                                                                  \
@@ -106,6 +108,12 @@ NGX_WSGI_REQUEST_BITS(NGX_WSGI_REQUEST_BIT)
  * it from the Authorization header whenever somebody evaluates $remote_user.
  */
 ngx_uint_t ngx_wsgi_is_user_checked(ngx_http_request_t *r);
+
+
+/*
+ * Whether nginx closes the connection of `r` by itself, because a worker that quits is out of time.
+ */
+ngx_uint_t ngx_wsgi_is_closing(ngx_http_request_t *r);
 
 
 #endif /* NGX_WSGI_SHIM_H_INCLUDED */

@@ -31,10 +31,14 @@ impl PyBlock {
         Self { data: slice.as_ptr(), len: slice.len(), owner }
     }
 
-    /// A copy of these blocks, one after the other, which needs no interpreter.
-    pub fn copy(blocks: &[Self]) -> Self {
-        let bytes = blocks.iter().map(Self::as_bytes).collect::<Vec<_>>().concat();
-        let bytes = bytes.into_boxed_slice();
+    /// A copy of these blocks, one after the other.
+    pub fn join(blocks: &[Self]) -> Self {
+        Self::copy(&blocks.iter().map(Self::as_bytes).collect::<Vec<_>>().concat())
+    }
+
+    /// A copy of these bytes, which needs no interpreter.
+    pub fn copy(bytes: &[u8]) -> Self {
+        let bytes: Box<[u8]> = bytes.into();
         Self { data: bytes.as_ptr(), len: bytes.len(), owner: Owner::Rust(bytes) }
     }
 

@@ -2,12 +2,12 @@
 //!
 //! Made once per interpreter and kept with it.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_long, c_ulong};
 use std::path::PathBuf;
 
-use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyModule, PyString};
+use pyo3::{Borrowed, ffi};
 
 use super::class::{Class, HeapType, Instance, Method, Methods};
 
@@ -31,6 +31,7 @@ const STREAMS: &CStr = source!("streams.py");
 const PROCESS: &CStr = source!("process.py");
 const FILES: &CStr = source!("files.py");
 const SUBINTERPRETER: &CStr = source!("subinterpreter.py");
+const WATCH: &CStr = source!("watch.py");
 
 /// An application, or a middleware, to be imported.
 #[derive(Clone, Copy)]
@@ -76,6 +77,19 @@ pub struct Package {
     load: Py<PyAny>,
     describe: Py<PyAny>,
     run_exit_functions: Py<PyAny>,
+    stack: Py<PyAny>,
+    name_thread: Py<PyAny>,
+    timeout: Py<PyAny>,
+    disconnected: Py<PyAny>,
+}
+
+/// What is raised in an application from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// `ngx_wsgi.Timeout`
+    Timeout,
+    /// `ngx_wsgi.Disconnected`
+    Disconnected,
 }
 
 impl Package {
@@ -92,6 +106,7 @@ impl Package {
         let loader = PyModule::from_code(py, LOADER, c"<ngx_wsgi/loader>", c"ngx_wsgi.loader")?;
         let streams = PyModule::from_code(py, STREAMS, c"<ngx_wsgi/streams>", c"ngx_wsgi.streams")?;
         let process = PyModule::from_code(py, PROCESS, c"<ngx_wsgi/process>", c"ngx_wsgi.process")?;
+        let watch = PyModule::from_code(py, WATCH, c"<ngx_wsgi/watch>", c"ngx_wsgi.watch")?;
         PyModule::from_code(py, FILES, c"<ngx_wsgi/files>", c"ngx_wsgi.files")?;
         package.setattr("__version__", env!("CARGO_PKG_VERSION"))?;
 
@@ -108,6 +123,10 @@ impl Package {
             load: loader.getattr("load")?.unbind(),
             describe: loader.getattr("describe")?.unbind(),
             run_exit_functions: process.getattr("run_exit_functions")?.unbind(),
+            stack: watch.getattr("stack")?.unbind(),
+            name_thread: watch.getattr("name_thread")?.unbind(),
+            timeout: package.getattr("Timeout")?.unbind(),
+            disconnected: package.getattr("Disconnected")?.unbind(),
         })
     }
 
@@ -143,10 +162,51 @@ impl Package {
         }
     }
 
+    /// The lines of the stack of a thread of this interpreter.
+    pub fn stack(&self, py: Python<'_>, thread: c_ulong) -> Vec<String> {
+        let lines = self.stack.call1(py, (thread,)).and_then(|lines| lines.extract(py));
+        lines.unwrap_or_default()
+    }
+
+    /// Gives the calling thread its name in this interpreter.
+    pub fn name_thread(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        self.name_thread.call1(py, (name,)).map(drop)
+    }
+
+    /// Raises an exception in a thread of this interpreter, as soon as it runs Python code.
+    pub fn interrupt(&self, _py: Python<'_>, thread: c_ulong, interruption: Interruption) {
+        let class = match interruption {
+            Interruption::Timeout => &self.timeout,
+            Interruption::Disconnected => &self.disconnected,
+        };
+        // SAFETY: attached to this interpreter; the class is an exception class, of which CPython takes a
+        // reference of its own.
+        unsafe { ffi::PyThreadState_SetAsyncExc(thread as c_long, class.as_ptr()) };
+    }
+
+    /// Whether the exception is `ngx_wsgi.Timeout`.
+    pub fn is_timeout(&self, py: Python<'_>, error: &PyErr) -> bool {
+        error.is_instance(py, self.timeout.bind(py))
+    }
+
     /// Runs the functions registered with `atexit`.
     pub fn run_exit_functions(&self, py: Python<'_>) -> PyResult<()> {
         self.run_exit_functions.call0(py).map(drop)
     }
+}
+
+/// The calling thread, as `threading.get_ident()` names it.
+pub fn this_thread() -> c_ulong {
+    // SAFETY: cannot fail. CPython's own name for a thread where threads are POSIX threads.
+    unsafe { libc::pthread_self() }
+}
+
+/// Takes an exception back that the calling thread has been sent and has not raised yet. To be called in the
+/// interpreter where it was sent.
+pub fn forget_interruption(_py: Python<'_>) {
+    let thread = this_thread() as c_long;
+    // SAFETY: attached; null means to take it back.
+    unsafe { ffi::PyThreadState_SetAsyncExc(thread, core::ptr::null_mut()) };
 }
 
 /// The Rust functions that the package calls.

@@ -175,7 +175,7 @@ fn check(status: ffi::PyStatus) -> Result<(), String> {
 ///
 /// CPython is not finalised, because threads of applications may still run. They are stopped where they
 /// next need the interpreter: this thread keeps it while the process exits.
-pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: fn()) {
+pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: impl FnOnce() + Send + 'static) {
     if Interpreter::main().is_none() {
         return;
     }

@@ -19,7 +19,7 @@ use super::errors::Errors;
 use super::file_wrapper::Files;
 use super::input::Input;
 use super::keys::Keys;
-use super::start_response::{Responder, StartResponse};
+use super::start_response::{ClientDisconnected, Responder, StartResponse};
 
 /// What the gateway keeps per interpreter: its types and strings.
 pub struct Gateway<H: Host> {
@@ -115,7 +115,12 @@ impl<H: Host> Exchange<H> {
     ) -> PyResult<Bound<'py, PyDict>> {
         let input = self.input.as_ref().map(|input| input.bind(py));
         let input = input.as_ref().map(Instance::as_any);
-        environ.build(py, gateway, parts, input, self.errors.bind(py).as_any())
+        let environ = environ.build(py, gateway, parts, input, self.errors.bind(py).as_any())?;
+        if H::HAS_THREADS {
+            let is_gone = self.responder.bind(py).method::<ClientDisconnected>()?;
+            environ.set_item(&gateway.keys.client_disconnected, is_gone)?;
+        }
+        Ok(environ)
     }
 
     /// Calls the application.

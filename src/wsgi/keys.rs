@@ -55,6 +55,7 @@ keys! {
     wsgi_multiprocess = "wsgi.multiprocess",
     wsgi_run_once = "wsgi.run_once",
     wsgi_file_wrapper = "wsgi.file_wrapper",
+    client_disconnected = "ngx.client_disconnected",
     http = "http",
     https = "https",
     on = "on",

@@ -62,6 +62,14 @@ impl Snapshot {
         Self { bytes, required, optional, tls, content_length, headers, vars }
     }
 
+    /// "GET /path HTTP/1.1", for a message.
+    pub fn request_line(&self) -> String {
+        let [method, _, _, _, uri, protocol, ..] = self.required.map(|span| {
+            String::from_utf8_lossy(&self.bytes[span.start as usize..][..span.length as usize])
+        });
+        format!("{method} {uri} {protocol}")
+    }
+
     /// The parts again.
     pub fn parts(&self) -> Parts<'_, impl Headers<'_>, impl Vars<'_>> {
         let at = |span: &Span| &self.bytes[span.start as usize..][..span.length as usize];

@@ -9,7 +9,7 @@ use core::ffi::CStr;
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyList, PyString, PyTuple};
 
 use crate::py::{Class, Instance, Method, Methods, PyBlock, latin1_bytes};
 
@@ -24,6 +24,11 @@ pub trait Writer: 'static {
 
     /// Another head replaces the one before the client has seen it: drops what was written under that.
     fn discard(&self);
+
+    /// Whether the client has left, as far as the host knows.
+    fn is_client_gone(&self) -> bool {
+        false
+    }
 
     /// The request ends; writing fails from now on.
     fn end(&self);
@@ -74,7 +79,7 @@ impl<H: Host> Class for Responder<H> {
     const DOC: &'static CStr = c"What start_response() and write() of PEP 3333 belong to.";
 
     fn methods(methods: &mut Methods<Self>) {
-        methods.add::<StartResponse>().add::<Write>();
+        methods.add::<StartResponse>().add::<Write>().add::<ClientDisconnected>();
     }
 }
 
@@ -194,6 +199,24 @@ fn value_error(error: HeadError) -> PyErr {
 
 fn kind(value: &Bound<'_, PyAny>) -> String {
     value.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string())
+}
+
+/// `ngx.client_disconnected`.
+pub struct ClientDisconnected;
+
+impl<H: Host> Method<Responder<H>> for ClientDisconnected {
+    const NAME: &'static CStr = c"client_disconnected";
+    const DOC: &'static CStr =
+        c"client_disconnected() -> bool\n\nWhether the client has closed the connection, as far as nginx knows.";
+
+    fn call<'py>(
+        this: &Instance<'py, Responder<H>>,
+        _args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let is_gone = this.get().writer.is_client_gone();
+        Ok(PyBool::new(this.py(), is_gone).to_owned().into_any())
+    }
 }
 
 /// The callable that `start_response` returns.

@@ -1,4 +1,4 @@
-//! Who runs the applications: pools of threads, and how long a request waits for one.
+//! Who runs the applications: pools of threads, and for how long.
 
 use std::sync::Arc;
 
@@ -70,12 +70,26 @@ setter! {
 setter! {
     /// `wsgi_queue_timeout time`
     queue_timeout(cf, conf: LocationConf) {
-        timeout(cf, &mut conf.queue_timeout)
+        limit(cf, &mut conf.queue_timeout)
+    }
+}
+
+setter! {
+    /// `wsgi_timeout time`
+    timeout(cf, conf: LocationConf) {
+        limit(cf, &mut conf.timeout)
+    }
+}
+
+setter! {
+    /// `wsgi_slow_log time`
+    slow_log(cf, conf: LocationConf) {
+        limit(cf, &mut conf.slow_log)
     }
 }
 
 /// A time, or `off` (0), given once.
-fn timeout(cf: &ngx_conf_t, slot: &mut Option<ngx_msec_t>) -> *mut c_char {
+fn limit(cf: &ngx_conf_t, slot: &mut Option<ngx_msec_t>) -> *mut c_char {
     if slot.is_some() {
         return is_duplicate();
     }

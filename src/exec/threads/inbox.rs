@@ -1,13 +1,15 @@
 //! The inbox of this worker: what the threads have for nginx's thread, and the bell that calls it.
 
 use core::cell::RefCell;
+use core::sync::atomic::Ordering;
 use std::sync::OnceLock;
 
 use crate::error::Error;
 use crate::exec::name;
+use crate::exec::report::Failure;
 use crate::handler::{Job, State, Then};
 use crate::handover::Inbox;
-use crate::nginx::{Bell, Level, entry, log};
+use crate::nginx::{Bell, Level, entry, hold, log, process};
 
 use super::bin;
 use super::task::{Message, Task};
@@ -49,7 +51,7 @@ pub fn send_quietly(message: Message) {
 }
 
 /// On nginx's thread: does what the messages say.
-fn empty() {
+pub fn empty() {
     thread_local! {
         /// Memory that is used again.
         static MESSAGES: RefCell<Vec<Message>> = const { RefCell::new(Vec::new()) };
@@ -83,7 +85,7 @@ fn receive(message: Message) {
             with_job(&task, |job| {
                 let Some(offer) = offer.take() else { return };
                 if let Err(error) = job.take(offer) {
-                    job.fail(&format!("wsgi: {} {error}", name(&task.service.app)), &[]);
+                    job.fail(&failure(&task, &error));
                 }
                 job.drive();
             });
@@ -91,24 +93,26 @@ fn receive(message: Message) {
                 bin::discard(&task, offer.given.into_blocks());
             }
         }
-        Message::Log(task, level, text, lines) => {
-            let is_logged = with_job(&task, |job| {
-                let log = job.request().log();
-                log.write(level, &text);
-                log.write_lines(level, &lines);
-            });
+        Message::Log(task, level, failure) => {
+            let Failure { text, traceback, .. } = &failure;
+            let is_logged =
+                with_job(&task, |job| job.request().log().write_all(level, text, traceback));
             if !is_logged {
-                let log = log::process_log();
-                log.write_plain(level, &text);
-                log.write_lines(level, &lines);
+                log::process_log().write_all(level, text, traceback);
             }
         }
+        Message::Replace => {
+            process::quit_gracefully();
+        }
         Message::Leave(task) => {
+            if task.is_awaited.swap(false, Ordering::Relaxed) {
+                hold::let_go();
+            }
             with_job(&task, |job| {
                 job.has_left.set(true);
-                if !job.is_over() && !matches!(job.state.get(), State::Draining(Then::Close(_))) {
+                if matches!(job.state.get(), State::Sending | State::Draining(Then::Send)) {
                     // A panic of ours, of which the log tells.
-                    job.fail(&format!("wsgi: {} {}", name(&task.service.app), Error::Nginx), &[]);
+                    job.fail(&failure(&task, &Error::Nginx));
                 }
                 job.drive();
             });
@@ -126,4 +130,9 @@ fn with_job(task: &Task, f: impl FnOnce(&Job)) -> bool {
         }
         None => false,
     }
+}
+
+/// An error of nginx's side, in words.
+fn failure(task: &Task, error: &Error) -> Failure {
+    Failure::new(format!("wsgi: {} {error}", name(&task.service.app)))
 }

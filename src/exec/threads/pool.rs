@@ -33,6 +33,15 @@ enum Owner {
     Name(String),
 }
 
+/// The pools that have been started in this worker.
+static STARTED: Mutex<Vec<Arc<Pool>>> = Mutex::new(Vec::new());
+
+/// How many threads of this worker are inside applications.
+pub(super) fn busy_threads() -> usize {
+    let pools = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    pools.iter().map(|pool| pool.queue.load().busy).sum()
+}
+
 /// What has been said of requests that found no room: one line a second.
 #[derive(Default)]
 struct Complaint {
@@ -123,6 +132,7 @@ impl Pool {
         if self.is_started.swap(true, Ordering::Relaxed) {
             return;
         }
+        STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(self));
         let mut first: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(first));
         let threads = self.queue.threads();
         for number in 1..=threads {
@@ -137,7 +147,8 @@ impl Pool {
             };
             // The signals are nginx's thread's to take.
             let spawned = process::without_signals(|| {
-                thread::Builder::new().name(format!("wsgi-{number}")).spawn(body)
+                let name = format!("{}-{number}", self.name().unwrap_or("wsgi"));
+                thread::Builder::new().name(name).spawn(body)
             });
             if let Err(error) = spawned {
                 let (title, missing) = (self.title(), threads + 1 - number);
@@ -152,6 +163,8 @@ impl Pool {
     /// Has the threads leave when they have done what waits.
     pub fn close(&self) {
         self.queue.close();
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        started.retain(|pool| !core::ptr::eq(&**pool, self));
     }
 
     /// What is to be logged of a request that found no room; `None` less than a second after the last line.

@@ -1,6 +1,6 @@
 //! What a thread of a pool does: takes a request, runs the application for it, takes the next.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
@@ -10,17 +10,18 @@ use pyo3::prelude::*;
 
 use crate::error::Error;
 use crate::exec::line::{Given, Line, Offer};
+use crate::exec::report::Failure;
 use crate::exec::sending::length;
 use crate::exec::slice::Slice;
 use crate::exec::writing::{Refused, Written};
-use crate::exec::{Domain, report};
+use crate::exec::{Domain, report, watchdog};
 use crate::handler::{Job, State, Turn};
 use crate::handover::Queue;
 use crate::nginx::{self, Flow, Level, OwnedBody, entry};
 use crate::py::{Interpreter, PyBlock};
 use crate::wsgi::{App, Body, Draft, Exchange, Host, LineLog, Writer};
 
-use super::task::{Message, Task};
+use super::task::{Answer, Message, Task};
 use super::{bin, inbox};
 
 /// Blocks that end a response are copied, if they are not more than this many bytes together, and the thread
@@ -35,6 +36,7 @@ impl Host for Threaded {
     type Writer = TaskWriter;
     type Log = TaskLog;
     type Body = OwnedBody;
+    const HAS_THREADS: bool = true;
 }
 
 impl Body for OwnedBody {
@@ -48,8 +50,8 @@ pub struct TaskLog(Arc<Task>);
 
 impl LineLog for TaskLog {
     fn line(&self, line: &[u8]) {
-        let line = [b"wsgi: ", line].concat();
-        inbox::send(Message::Log(Arc::clone(&self.0), Level::Error, line, Vec::new()));
+        let line = format!("wsgi: {}", String::from_utf8_lossy(line));
+        inbox::send(Message::Log(Arc::clone(&self.0), Level::Error, Failure::new(line)));
     }
 
     fn end(&self) {}
@@ -76,13 +78,22 @@ impl Writer for TaskWriter {
             }
             Ok(())
         };
-        let result: Option<Result<(), Refused>> = py.detach(|| self.task.call(write));
-        Ok(result.unwrap_or(Err(Refused::ClientGone))?)
+        let result: (Option<Result<(), Refused>>, _) = py.detach(|| self.task.call(write));
+        bin::empty(py);
+        Ok(match result {
+            (_, Answer::TimedOut) => Err(Refused::TimedOut),
+            (_, Answer::Gone) | (None, _) => Err(Refused::ClientGone),
+            (Some(result), Answer::Go | Answer::Over) => result,
+        }?)
     }
 
     fn discard(&self) {
         let tell = Box::new(Job::discard_written);
         inbox::send(Message::Tell(Arc::clone(&self.task), tell));
+    }
+
+    fn is_client_gone(&self) -> bool {
+        self.task.is_gone()
     }
 
     fn end(&self) {}
@@ -109,11 +120,15 @@ impl Line for TaskLine {
         self.task.is_head
     }
 
+    fn begin(&self, py: Python<'_>) {
+        self.task.runner.begin(py);
+    }
+
     fn give(&self, py: Python<'_>, offer: Offer) -> Result<(), Error> {
         if let Given::All(blocks) = &offer.given
             && length(blocks) <= COPY_UP_TO
         {
-            let copies = if blocks.is_empty() { Vec::new() } else { vec![PyBlock::copy(blocks)] };
+            let copies = if blocks.is_empty() { Vec::new() } else { vec![PyBlock::join(blocks)] };
             let offer = Offer { given: Given::All(copies), ..offer };
             // The application's part of a list is over; nginx's thread comes when the thread leaves.
             inbox::send_quietly(Message::Offer(Arc::clone(&self.task), offer));
@@ -141,14 +156,16 @@ impl Line for TaskLine {
             (given, _) => job.take(Offer { head: offer.head, given }),
         };
         let task = &self.task;
-        py.detach(|| task.call(take)).unwrap_or(Ok(()))
+        let (result, _) = py.detach(|| task.call(take));
+        bin::empty(py);
+        result.unwrap_or(Ok(()))
     }
 
-    fn fail(&self, text: String, traceback: Vec<String>) {
+    fn fail(&self, failure: Failure) {
         let message = if self.task.is_gone() {
-            Message::Log(Arc::clone(&self.task), Level::Info, text.into_bytes(), traceback)
+            Message::Log(Arc::clone(&self.task), Level::Info, failure)
         } else {
-            let fail = Box::new(move |job: &Job| job.fail(&text, &traceback));
+            let fail = Box::new(move |job: &Job| job.fail(&failure));
             Message::Tell(Arc::clone(&self.task), fail)
         };
         inbox::send(message);
@@ -188,18 +205,40 @@ pub fn import(apps: Vec<(Arc<App>, &'static Domain)>) {
     for (app, domain) in apps {
         domain.interpreter.enter(|py| {
             if let Err(error) = app.callable(py, domain.interpreter, false) {
-                let (text, traceback) = report::describe(py, domain, &app, &error);
-                let log = nginx::log::process_log();
-                log.write_plain(Level::Error, text);
-                log.write_lines(Level::Error, &traceback);
+                let failure = report::describe(py, domain, &app, &error);
+                nginx::log::process_log().write_all(
+                    Level::Error,
+                    &failure.text,
+                    &failure.traceback,
+                );
             }
         });
     }
 }
 
+/// Tells an interpreter, once, how this thread is called.
+fn introduce(py: Python<'_>, domain: &'static Domain) {
+    thread_local! {
+        static KNOWN: RefCell<Vec<*const Domain>> = const { RefCell::new(Vec::new()) };
+    }
+    let domain_ptr = core::ptr::from_ref(domain);
+    let is_known = KNOWN.with_borrow(|known| known.contains(&domain_ptr));
+    if !is_known {
+        KNOWN.with_borrow_mut(|known| known.push(domain_ptr));
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("wsgi");
+        if let Err(error) = domain.interpreter.package().name_thread(py, name) {
+            error.write_unraisable(py, None);
+        }
+    }
+}
+
 fn serve(task: &Arc<Task>) {
     let Some((snapshot, body)) = task.take_request().filter(|_| !task.is_gone()) else { return };
+    let title = || snapshot.request_line();
+    let _watch = watchdog::watch(&task.runner, &task.service, task.domain, Some(task), title);
     task.domain.interpreter.enter(|py| {
+        introduce(py, task.domain);
         let line = TaskLine { task: Arc::clone(task), state: Cell::new(State::Calling) };
         let gateway = &task.domain.threaded;
         let writer = TaskWriter { task: Arc::clone(task), thread: thread::current().id() };
@@ -208,9 +247,7 @@ fn serve(task: &Arc<Task>) {
             Ok(exchange) => exchange,
             Err(error) => {
                 let error = Error::Raised(error);
-                let (text, traceback) =
-                    report::describe(py, task.domain, &task.service.app, &error);
-                return line.fail(text, traceback);
+                return line.fail(report::describe(py, task.domain, &task.service.app, &error));
             }
         };
         let slice = Slice {
@@ -235,8 +272,9 @@ fn serve(task: &Arc<Task>) {
             inbox::ring();
         }
         if let Err(raised) = exchange.end(py, gateway) {
-            let (text, lines) = report::describe_close(py, task.domain, &task.service.app, &raised);
-            inbox::send(Message::Log(Arc::clone(task), Level::Error, text.into_bytes(), lines));
+            let failure = report::describe_close(py, task.domain, &task.service.app, &raised);
+            inbox::send(Message::Log(Arc::clone(task), Level::Error, failure));
         }
+        task.runner.end(py);
     });
 }

@@ -5,12 +5,14 @@
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::conf::Service;
 use crate::exec::Domain;
 use crate::exec::line::Offer;
+use crate::exec::report::Failure;
+use crate::exec::runner::Runner;
 use crate::handler::Job;
 use crate::handover::Desk;
 use crate::nginx::{Level, OwnedBody};
@@ -25,11 +27,16 @@ pub struct Task {
     /// Whether the client wants the head only.
     pub is_head: bool,
     pub queued_at: Instant,
+    /// How long it waited for a thread, once one has it.
+    queue_time: OnceLock<Duration>,
+    pub runner: Arc<Runner>,
     request: Mutex<Option<(Snapshot, Option<OwnedBody>)>>,
     job: AtomicPtr<Job>,
     desk: Desk<Call, Answer>,
     is_gone: AtomicBool,
     is_over: AtomicBool,
+    /// Whether a worker that quits waits for its thread.
+    pub is_awaited: AtomicBool,
 }
 
 /// Something that nginx's thread is to do with the job, while the pool thread waits.
@@ -44,6 +51,10 @@ pub enum Answer {
     Go,
     /// Nothing more is to be sent.
     Over,
+    /// The client has taken nothing for `send_timeout`.
+    TimedOut,
+    /// The client has left.
+    Gone,
 }
 
 /// What nginx's thread gets from the threads of the worker.
@@ -54,8 +65,10 @@ pub enum Message {
     Tell(Arc<Task>, Box<dyn FnOnce(&Job) + Send>),
     /// Something the application gave; nobody waits for what becomes of it.
     Offer(Arc<Task>, Offer),
+    /// The worker is to be replaced, because an application is stuck.
+    Replace,
     /// Lines for the log, with the request's context if there is still one.
-    Log(Arc<Task>, Level, Vec<u8>, Vec<String>),
+    Log(Arc<Task>, Level, Failure),
     /// The thread has done with the request.
     Leave(Arc<Task>),
 }
@@ -76,17 +89,26 @@ impl Task {
             domain,
             is_head: job.request().is_head(),
             queued_at: Instant::now(),
+            queue_time: OnceLock::new(),
+            runner: Arc::default(),
             request: Mutex::new(Some((snapshot, body))),
             job: AtomicPtr::new(ptr::from_ref(job).cast_mut()),
             desk: Desk::new(),
             is_gone: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
         }
     }
 
     /// For the thread: what the application is to be told of the request.
     pub fn take_request(&self) -> Option<(Snapshot, Option<OwnedBody>)> {
+        let _ = self.queue_time.set(self.queued_at.elapsed());
         self.request.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// How long it has waited for a thread.
+    pub fn queue_time(&self) -> Duration {
+        self.queue_time.get().copied().unwrap_or_else(|| self.queued_at.elapsed())
     }
 
     /// Whether no thread has taken it.
@@ -105,10 +127,13 @@ impl Task {
     }
 
     /// For the thread: has nginx's thread run `f` with the job, and waits until the request can go on. To be
-    /// called detached. `None` if the request has ended.
-    pub fn call<R: Send>(self: &Arc<Self>, f: impl FnOnce(&Job) -> R + Send) -> Option<R> {
+    /// called detached. No result if the request has ended.
+    pub fn call<R: Send>(
+        self: &Arc<Self>,
+        f: impl FnOnce(&Job) -> R + Send,
+    ) -> (Option<R>, Answer) {
         if self.is_gone() {
-            return None;
+            return (None, Answer::Gone);
         }
         let (mut f, mut result) = (Some(f), None);
         let mut run = |job: &Job| result = f.take().map(|f| f(job));
@@ -121,12 +146,15 @@ impl Task {
                 &mut (dyn FnMut(&Job) + Send + 'static),
             >(run)
         };
+        self.runner.clock.stop();
         self.desk.place(Call(run));
         inbox::send(Message::Call(Arc::clone(self)));
-        if self.desk.wait() == Answer::Over {
+        let answer = self.desk.wait();
+        self.runner.clock.start();
+        if answer != Answer::Go {
             self.is_over.store(true, Ordering::Release);
         }
-        result
+        (result, answer)
     }
 
     /// The job, while the request lives.
@@ -149,7 +177,7 @@ impl Task {
             // SAFETY: the thread that placed the call waits for the answer, so what it points to is there,
             // and nobody else touches it.
             Some(job) => unsafe { (*call.0)(job) },
-            None => self.desk.answer(Answer::Over),
+            None => self.desk.answer(Answer::Gone),
         }
     }
 
@@ -165,6 +193,6 @@ impl Task {
         if let Some(pool) = &self.service.pool {
             pool.queue().withdraw(self);
         }
-        self.desk.answer(Answer::Over);
+        self.desk.answer(Answer::Gone);
     }
 }

@@ -1,0 +1,66 @@
+//! The thread that runs an application for a request, as seen by who may have to interrupt it.
+//!
+//! One for each request in a thread, and for each request of a location with time limits; shared with the
+//! watchdog.
+
+use core::ffi::c_ulong;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::handover::Clock;
+use crate::py::{self, Interruption};
+
+use super::Domain;
+
+/// A run of an application.
+#[derive(Default)]
+pub struct Runner {
+    /// How long it has run.
+    pub clock: Clock,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    /// The thread, while it is inside the application.
+    thread: Option<c_ulong>,
+    /// Whether an exception has been sent to it.
+    is_interrupted: bool,
+}
+
+impl Runner {
+    /// The calling thread begins to run the application.
+    pub fn begin(&self, _py: Python<'_>) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        *inside = Inside { thread: Some(py::this_thread()), is_interrupted: false };
+        self.clock.start();
+    }
+
+    /// It has done. An exception that comes too late is taken back, so that it hits nothing else.
+    pub fn end(&self, py: Python<'_>) {
+        self.clock.stop();
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if core::mem::take(&mut *inside).is_interrupted {
+            py::forget_interruption(py);
+        }
+    }
+
+    /// Raises an exception in the thread, unless it is outside of the application, or waits for nginx and will
+    /// find out by itself. To be called attached to the application's interpreter.
+    pub fn interrupt(&self, py: Python<'_>, domain: &Domain, interruption: Interruption) -> bool {
+        // `begin` and `end` are called attached as well, so nothing changes meanwhile.
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = inside.thread.filter(|_| self.clock.read().1) else { return false };
+        inside.is_interrupted = true;
+        domain.interpreter.package().interrupt(py, thread, interruption);
+        true
+    }
+
+    /// The lines of the thread's Python stack, none if it is outside of the application. To be called attached
+    /// to the application's interpreter.
+    pub fn stack(&self, py: Python<'_>, domain: &Domain) -> Vec<String> {
+        let thread = self.inside.lock().unwrap_or_else(PoisonError::into_inner).thread;
+        thread.map(|thread| domain.interpreter.package().stack(py, thread)).unwrap_or_default()
+    }
+}

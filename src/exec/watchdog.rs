@@ -1,0 +1,285 @@
+//! The watchdog: time limits of applications, and exceptions that end what runs too long.
+//!
+//! Two threads of a worker, started where a location asks for it. The timer never takes the GIL, so that no
+//! application can hold it up; it answers the client, and has the worker replaced. The inspector takes the GIL,
+//! which may take long, to log stacks and to raise exceptions.
+
+use core::time::Duration;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use nginx_sys::ngx_msec_t;
+
+use crate::conf::Service;
+use crate::nginx::{Level, log, process};
+use crate::py::Interruption;
+
+use super::runner::Runner;
+use super::threads::{self, Task};
+use super::{Domain, name};
+
+/// nginx's own thread, which keeps its worker from everything, has at least this time to come back.
+const LAST_GRACE: Duration = Duration::from_secs(2);
+
+/// A clock that stands is looked at again after this time.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A run that is watched.
+struct Watched {
+    runner: Arc<Runner>,
+    service: Arc<Service>,
+    domain: &'static Domain,
+    /// "GET /x HTTP/1.1".
+    request: String,
+    /// What is said of the thread; nothing inline.
+    thread: String,
+    /// In a thread; `None` inline.
+    task: Option<Arc<Task>>,
+    stage: Mutex<Stage>,
+}
+
+/// What has been done about a run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stage {
+    is_slow: bool,
+    is_late: bool,
+    is_stuck: bool,
+}
+
+/// What the inspector is to do.
+enum Inspection {
+    Slow(Arc<Watched>),
+    Late(Arc<Watched>),
+    Left(Arc<Task>),
+}
+
+struct Watchdog {
+    runs: Mutex<Runs>,
+    changed: Condvar,
+    inspector: Sender<Inspection>,
+}
+
+#[derive(Default)]
+struct Runs {
+    all: Vec<Arc<Watched>>,
+    /// When the timer looks again.
+    next: Option<Instant>,
+}
+
+static WATCHDOG: OnceLock<Option<Watchdog>> = OnceLock::new();
+
+/// While it lives the run is watched.
+pub struct Watch(Arc<Watched>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(Some(watchdog)) = WATCHDOG.get() {
+            let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            runs.all.retain(|run| !Arc::ptr_eq(run, &self.0));
+        }
+    }
+}
+
+/// Watches a run, if its location has limits.
+pub fn watch(
+    runner: &Arc<Runner>,
+    service: &Arc<Service>,
+    domain: &'static Domain,
+    task: Option<&Arc<Task>>,
+    request: impl FnOnce() -> String,
+) -> Option<Watch> {
+    if service.timeout.is_none() && service.slow_log.is_none() {
+        return None;
+    }
+    let watchdog = watchdog()?;
+    let watched = Arc::new(Watched {
+        runner: Arc::clone(runner),
+        service: Arc::clone(service),
+        domain,
+        request: request(),
+        task: task.cloned(),
+        thread: match (task, thread::current().name()) {
+            (Some(_), Some(name)) => format!(", in thread \"{name}\""),
+            _ => String::new(),
+        },
+        stage: Mutex::default(),
+    });
+    let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    runs.all.push(Arc::clone(&watched));
+    let first = watched.limits().into_iter().flatten().min();
+    let deadline = first.map(|limit| Instant::now() + limit);
+    if deadline.is_some_and(|deadline| runs.next.is_none_or(|next| deadline < next)) {
+        watchdog.changed.notify_one();
+    }
+    drop(runs);
+    Some(Watch(watched))
+}
+
+/// The client of a request in a thread has left: raises in the thread, if the location wants that.
+pub fn client_left(task: &Arc<Task>) {
+    if task.service.cancel_on_disconnect
+        && let Some(watchdog) = watchdog()
+    {
+        // The inspector lives as long as the process.
+        let _ = watchdog.inspector.send(Inspection::Left(Arc::clone(task)));
+    }
+}
+
+fn watchdog() -> Option<&'static Watchdog> {
+    WATCHDOG.get_or_init(start).as_ref()
+}
+
+fn start() -> Option<Watchdog> {
+    let (inspector, inspections) = mpsc::channel();
+    let started = process::without_signals(|| {
+        thread::Builder::new().name("wsgi-inspector".to_owned()).spawn(move || {
+            for inspection in inspections {
+                inspect(inspection);
+            }
+        })?;
+        thread::Builder::new().name("wsgi-timer".to_owned()).spawn(keep_time)
+    });
+    match started {
+        Ok(_) => Some(Watchdog { runs: Mutex::default(), changed: Condvar::new(), inspector }),
+        Err(error) => {
+            let text =
+                format!("wsgi: the watchdog cannot start, there are no time limits: {error}");
+            log::write_line(Level::Error, text.as_bytes());
+            None
+        }
+    }
+}
+
+/// The timer's life.
+fn keep_time() {
+    let Some(watchdog) = watchdog() else { return };
+    let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let due: Vec<_> = runs.all.iter().filter(|run| run.is_due()).cloned().collect();
+        drop(runs);
+        for run in due {
+            run.act(&watchdog.inspector);
+        }
+        runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = runs.all.iter().filter_map(|run| run.time_left()).min();
+        runs.next = wait.map(|wait| Instant::now() + wait);
+        runs = match wait {
+            Some(wait) => {
+                let woken = watchdog.changed.wait_timeout(runs, wait);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => watchdog.changed.wait(runs).unwrap_or_else(PoisonError::into_inner),
+        };
+    }
+}
+
+impl Watched {
+    fn stage(&self) -> Stage {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_stage(&self, change: impl FnOnce(&mut Stage)) {
+        change(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The limits that are still ahead: `wsgi_slow_log`; `wsgi_timeout`, twice that, and inline once more.
+    fn limits(&self) -> [Option<Duration>; 2] {
+        let (stage, service) = (self.stage(), &self.service);
+        let milliseconds = |limit: ngx_msec_t| Duration::from_millis(limit as u64);
+        let timeout = service.timeout.map(milliseconds);
+        let late = timeout.and_then(|timeout| match stage {
+            Stage { is_late: false, .. } => Some(timeout),
+            Stage { is_stuck: false, .. } => Some(timeout * 2),
+            // A thread that is stuck is left alone.
+            Stage { .. } => self.task.is_none().then(|| timeout * 2 + timeout.max(LAST_GRACE)),
+        });
+        [service.slow_log.filter(|_| !stage.is_slow).map(milliseconds), late]
+    }
+
+    fn is_due(&self) -> bool {
+        let (ran, is_running) = self.runner.clock.read();
+        is_running && self.limits().into_iter().flatten().any(|limit| limit <= ran)
+    }
+
+    /// How long until it may be due, `None` if it never will be.
+    fn time_left(&self) -> Option<Duration> {
+        let (ran, is_running) = self.runner.clock.read();
+        let left =
+            self.limits().into_iter().flatten().map(|limit| limit.saturating_sub(ran)).min()?;
+        Some(if is_running { left } else { left.max(LOOK_AGAIN) })
+    }
+
+    /// Does what is due.
+    fn act(self: Arc<Self>, inspector: &Sender<Inspection>) {
+        let (ran, _) = self.runner.clock.read();
+        let [slow, late] = self.limits();
+        if slow.is_some_and(|limit| limit <= ran) {
+            self.set_stage(|stage| stage.is_slow = true);
+            let _ = inspector.send(Inspection::Slow(Arc::clone(&self)));
+        }
+        if late.is_none_or(|limit| limit > ran) {
+            return;
+        }
+        match self.stage() {
+            Stage { is_late: false, .. } => {
+                self.set_stage(|stage| stage.is_late = true);
+                let _ = inspector.send(Inspection::Late(Arc::clone(&self)));
+                if let Some(task) = &self.task {
+                    threads::time_out(task);
+                }
+            }
+            Stage { is_stuck: false, .. } => {
+                self.set_stage(|stage| stage.is_stuck = true);
+                let name = name(&self.service.app);
+                let text = format!(
+                    "wsgi: {name} does not end after its wsgi_timeout, this worker is replaced, request: \"{}\"",
+                    self.request
+                );
+                log::write_line(Level::Error, text.as_bytes());
+                threads::replace_worker();
+            }
+            // nginx's thread has not come back for the third time.
+            Stage { .. } if process::has_master() => {
+                log::write_line(
+                    Level::Error,
+                    b"wsgi: the event loop stands still, this worker exits",
+                );
+                process::exit_at_once();
+            }
+            Stage { .. } => {}
+        }
+    }
+
+    /// Logs that it runs, and where.
+    fn describe(&self, level: Level, limit: &str, stack: &[String]) {
+        let (ran, _) = self.runner.clock.read();
+        let text = format!(
+            "wsgi: {} runs for {:.1} s ({limit}), request: \"{}\"{}",
+            name(&self.service.app),
+            ran.as_secs_f64(),
+            self.request,
+            self.thread,
+        );
+        let log = log::process_log();
+        log.write_plain(level, text);
+        log.write_lines(level, stack);
+    }
+}
+
+/// What needs the GIL.
+fn inspect(inspection: Inspection) {
+    match inspection {
+        Inspection::Slow(run) => run.domain.interpreter.enter(|py| {
+            run.describe(Level::Warn, "wsgi_slow_log", &run.runner.stack(py, run.domain));
+        }),
+        Inspection::Late(run) => run.domain.interpreter.enter(|py| {
+            run.describe(Level::Error, "wsgi_timeout", &run.runner.stack(py, run.domain));
+            run.runner.interrupt(py, run.domain, Interruption::Timeout);
+        }),
+        Inspection::Left(task) => task.domain.interpreter.enter(|py| {
+            task.runner.interrupt(py, task.domain, Interruption::Disconnected);
+        }),
+    }
+}
