@@ -33,7 +33,7 @@ struct Watched {
     domain: &'static Domain,
     /// "GET /x HTTP/1.1".
     request: String,
-    /// What is said of the thread; nothing inline.
+    /// The name of the thread.
     thread: String,
     /// In a thread; `None` inline.
     task: Option<Arc<Task>>,
@@ -100,9 +100,10 @@ pub fn watch(
         domain,
         request: request(),
         task: task.cloned(),
+        // As Python calls it.
         thread: match (task, thread::current().name()) {
-            (Some(_), Some(name)) => format!(", in thread \"{name}\""),
-            _ => String::new(),
+            (Some(_), Some(name)) => name.to_owned(),
+            _ => "MainThread".to_owned(),
         },
         stage: Mutex::default(),
     });
@@ -256,7 +257,7 @@ impl Watched {
     fn describe(&self, level: Level, limit: &str, stack: &[String]) {
         let (ran, _) = self.runner.clock.read();
         let text = format!(
-            "wsgi: {} runs for {:.1} s ({limit}), request: \"{}\"{}",
+            "wsgi: {} runs for {:.1} s ({limit}), request: \"{}\", in thread \"{}\"",
             name(&self.service.app),
             ran.as_secs_f64(),
             self.request,
