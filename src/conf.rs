@@ -14,11 +14,15 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use core::cell::OnceCell;
+
 use nginx_sys::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_msec_t, ngx_path_t};
 
 use crate::error::Error;
 use crate::exec::Pool;
 use crate::nginx::{Ignored, Request};
+use crate::stats;
+use crate::status::Plan;
 use crate::wsgi::{App, Mount, Protocol, Target};
 
 pub use commands::COMMANDS;
@@ -54,6 +58,10 @@ pub struct MainConf {
     pub threaded: Vec<(Arc<App>, Arc<Pool>)>,
     /// Whether a changed script is to end its worker, somewhere.
     pub reloads_processes: bool,
+    /// Whether some location shows the status.
+    pub has_status: bool,
+    /// What the configuration has in the memory for it, which is made when everything has been read.
+    pub stats: OnceCell<Plan>,
 }
 
 impl Drop for MainConf {
@@ -117,6 +125,10 @@ pub struct LocationConf {
     pub temp_path: *mut ngx_path_t,
     /// Which of the directives that are kept in `MainConf` stand at this level, to refuse a second one.
     pub seen: Seen,
+    /// `wsgi_status`, with its place.
+    pub status: Option<Placed<()>>,
+    /// What the worker counts for the application; looked up at the first request.
+    stats: OnceCell<stats::App>,
 }
 
 /// `wsgi_threads`: who runs the applications of a location.
@@ -175,6 +187,8 @@ impl Default for LocationConf {
             write_buffer_size: None,
             temp_path: core::ptr::null_mut(),
             seen: Seen::default(),
+            status: None,
+            stats: OnceCell::new(),
         }
     }
 }
@@ -193,6 +207,15 @@ impl MainConf {
     }
 }
 
+impl MainConf {
+    /// What counts for an application. To be called once for each.
+    pub fn stats_of(&self, app: &Arc<App>) -> stats::App {
+        let index = self.apps.iter().position(|own| Arc::ptr_eq(&own.value, app));
+        let row = index.and_then(|index| self.stats.get()?.rows.get(index).copied());
+        row.map_or_else(stats::App::default, stats::App::of_row)
+    }
+}
+
 impl LocationConf {
     /// The configuration of the location that `r` is in.
     pub fn of_request<'r>(r: Request<'r>) -> &'r Self {
@@ -204,6 +227,15 @@ impl LocationConf {
     fn reloading(&self) -> Option<Mechanism> {
         let mechanism = self.reload_mechanism.unwrap_or(Mechanism::Module);
         self.script_reloading.is_on().then_some(mechanism)
+    }
+
+    /// What counts for the application of this location; nothing without `wsgi_status`.
+    pub fn stats(&self) -> stats::App {
+        *self.stats.get_or_init(|| {
+            let conf = MainConf::of_cycle(Request::cycle());
+            let app = self.service.as_ref().map(|service| &service.app);
+            conf.zip(app).map(|(conf, app)| conf.stats_of(app)).unwrap_or_default()
+        })
     }
 
     /// What this location serves.

@@ -11,6 +11,7 @@ mod report;
 pub mod runner;
 mod sending;
 mod slice;
+mod stacks;
 pub mod threads;
 pub mod watchdog;
 mod writing;
@@ -68,6 +69,8 @@ thread_local! {
     /// the pools of requests.
     static WAITING: RefCell<BTreeSet<*const Job>> = const { RefCell::new(BTreeSet::new()) };
 }
+
+pub use stacks::answer_questions;
 
 /// Starts Python in a process that serves, if there is any application, and imports the applications.
 pub fn start_worker(cycle: &ngx_cycle_t) {

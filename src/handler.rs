@@ -21,6 +21,7 @@ use crate::nginx::event::{self, WriteEvent};
 use crate::nginx::{self, Code, Flow, Output, Redirect, Request, Spool, Wake, entry, pool};
 use crate::ngx_http_wsgi_module;
 use crate::py::PyBlock;
+use crate::stats::Flight;
 use crate::wsgi::{Exchange, Meter};
 
 /// Where a request stands.
@@ -91,12 +92,16 @@ pub struct Job {
     pub has_left: Cell<bool>,
     /// The application's file, while nginx sends it for a thread.
     file: RefCell<Option<OwnedFd>>,
-    /// How long nginx's thread has run the application.
-    pub ran: Cell<Duration>,
     /// What watches that, if the location has time limits.
     watch: OnceCell<(Arc<Runner>, Option<Watch>)>,
     /// Whether the application's file has changed since this worker imported it.
     pub is_stale: Cell<bool>,
+    /// The request's line in the status.
+    pub flight: RefCell<Flight>,
+    /// How long nginx's thread has run the application; `None` if it has not been asked.
+    pub run_time: Cell<Option<Duration>>,
+    /// Whether it has failed.
+    pub has_failed: Cell<bool>,
     domain: Cell<Option<&'static Domain>>,
     r: *mut ngx_http_request_t,
     conf: *const LocationConf,
@@ -141,7 +146,7 @@ impl Job {
         let (runner, _) = self.watch.get_or_init(|| {
             let runner = Arc::default();
             let line = || self.request().line();
-            let watch = watchdog::watch(&runner, service, domain, None, line);
+            let watch = watchdog::watch(&runner, service, domain, None, self.conf().stats(), line);
             (runner, watch)
         });
         Some(runner)
@@ -154,7 +159,15 @@ impl Job {
 
     /// How long the application has run: `$wsgi_time`.
     pub fn run_time(&self) -> Duration {
-        self.task.get().map_or(self.ran.get(), |task| task.runner.clock.read().0)
+        self.runs_for().unwrap_or_default()
+    }
+
+    /// The same; `None` if the application has not been asked.
+    fn runs_for(&self) -> Option<Duration> {
+        match self.task.get() {
+            Some(task) => (!task.is_queued()).then(|| task.runner.clock.read().0),
+            None => self.run_time.get(),
+        }
     }
 
     /// Lets go of the blocks that nginx is done with.
@@ -179,6 +192,7 @@ impl Job {
 
     /// The thread that works for it takes too long, and works for nobody from now on.
     pub fn time_out(&self) {
+        self.has_failed.set(true);
         self.finish(if self.is_head_sent() { nginx::ERROR } else { nginx::GATEWAY_TIME_OUT });
     }
 
@@ -199,9 +213,11 @@ impl Job {
             task: OnceCell::new(),
             has_left: Cell::new(false),
             file: RefCell::new(None),
-            ran: Cell::default(),
             watch: OnceCell::new(),
             is_stale: Cell::new(false),
+            flight: RefCell::new(conf.stats().received(r.method(), r.unparsed_uri())),
+            run_time: Cell::new(None),
+            has_failed: Cell::new(false),
             domain: Cell::new(None),
             r: r.as_ptr(),
             conf,
@@ -325,6 +341,9 @@ impl Drop for Job {
     fn drop(&mut self) {
         exec::forget(self);
         exec::abandon(self);
+        if let Some(time) = self.runs_for() {
+            self.conf().stats().finished(time, self.has_failed.get());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::conf::{self, LocationConf, MainConf};
 use crate::exec;
 use crate::nginx::{self, Level, Log, entry, pool, process};
 use crate::py;
-use crate::variables;
+use crate::{stats, status, variables};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::add),
@@ -53,7 +53,8 @@ pub static mut ngx_wsgi_preflight_module: ngx_module_t = ngx_module_t {
 unsafe extern "C" fn preflight(cycle: *mut ngx_cycle_t, _conf: *mut c_void) -> *mut c_char {
     entry::guard(conf::FAILED, || {
         // SAFETY: nginx passes the new cycle.
-        match exec::preflight::run(unsafe { &*cycle }) {
+        let cycle = unsafe { &*cycle };
+        match status::reserve(cycle).and_then(|()| exec::preflight::run(cycle)) {
             Ok(()) => ptr::null_mut(),
             Err(()) => conf::FAILED,
         }
@@ -94,6 +95,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             let text = format!("wsgi: nginx mod_wsgi {own}, {nginx}, Python {python}");
             log.write(Level::Notice, text);
         }
+        status::reload_single_process(cycle);
         nginx::OK
     })
 }
@@ -103,7 +105,9 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     entry::guard(nginx::OK, || {
         // SAFETY: nginx passes the cycle of this process.
-        exec::start_worker(unsafe { &*cycle });
+        let cycle = unsafe { &*cycle };
+        status::start_worker(cycle);
+        exec::start_worker(cycle);
         nginx::OK
     })
 }
@@ -111,4 +115,5 @@ unsafe extern "C" fn init_process(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 /// In a process that ends: closes what is open and runs the `atexit` functions.
 unsafe extern "C" fn exit_process(_cycle: *mut ngx_cycle_t) {
     entry::quietly(exec::stop_worker);
+    entry::quietly(stats::leave);
 }

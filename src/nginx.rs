@@ -19,6 +19,7 @@ pub mod process;
 mod request;
 mod shim;
 mod spool;
+pub mod zone;
 
 pub use accel::{Ignored, Redirect, ResponseRules};
 pub use address::LocalAddress;
@@ -39,6 +40,8 @@ pub const OK: Code = nginx_sys::NGX_OK as Code;
 pub const ERROR: Code = nginx_sys::NGX_ERROR as Code;
 pub const DONE: Code = nginx_sys::NGX_DONE as Code;
 pub const INTERNAL_SERVER_ERROR: Code = nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as Code;
+pub const BAD_REQUEST: Code = nginx_sys::NGX_HTTP_BAD_REQUEST as Code;
+pub const NOT_ALLOWED: Code = nginx_sys::NGX_HTTP_NOT_ALLOWED as Code;
 pub const NOT_FOUND: Code = nginx_sys::NGX_HTTP_NOT_FOUND as Code;
 pub const SERVICE_UNAVAILABLE: Code = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as Code;
 pub const GATEWAY_TIME_OUT: Code = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as Code;

@@ -118,14 +118,19 @@ def environ_app(app):
 def pytest_configure(config):
     config.addinivalue_line("markers", "vendored_only: needs what only the nginx built from source has")
     config.addinivalue_line("markers", "slow: takes more than five seconds")
+    config.addinivalue_line("markers", "inline_only: about applications that run in nginx's own thread")
 
 
 def pytest_collection_modifyitems(items):
     skip = pytest.mark.skip(reason=f"nginx {ngx.VERSION_TEXT} has no HTTP/3 and was not built by this project")
+    inline = pytest.mark.skip(reason="only for applications that run in nginx's own thread")
     for item in items:
         if "vendored_only" in item.keywords and not ngx.VENDORED:
             item.add_marker(skip)
+        if "inline_only" in item.keywords and ngx.THREADS:
+            item.add_marker(inline)
 
 
 def pytest_report_header():
-    return [f"nginx: {ngx.NGINX} {ngx.VERSION_TEXT}", f"module: {ngx.MODULE}", f"python: {ngx.PYTHON}"]
+    return [f"nginx: {ngx.NGINX} {ngx.VERSION_TEXT}", f"module: {ngx.MODULE}", f"python: {ngx.PYTHON}",
+            f"threads: {ngx.THREADS or 'inline'}"]

@@ -46,6 +46,7 @@ def warnings(server):
     return [re.search(WARNING, line).groups() for line in server.log_lines(WARNING)]
 
 
+@pytest.mark.inline_only
 def test_default_is_100_ms_and_once(nginx):
     server = nginx("location / { wsgi_pass app.py; } location /fast { wsgi_pass app.py; }", apps={"app.py": APP})
     assert server.get("/?0.02").status == 200
@@ -57,6 +58,7 @@ def test_default_is_100_ms_and_once(nginx):
     assert 110 <= int(milliseconds) < 2000
 
 
+@pytest.mark.inline_only
 def test_once_per_application(nginx):
     server = nginx("""
         location / { wsgi_pass app.py; }
@@ -71,6 +73,7 @@ def test_once_per_application(nginx):
     assert any("other.py" in name for name in names) and any("generator" in name for name in names)
 
 
+@pytest.mark.inline_only
 def test_says_what_to_do(nginx):
     server = nginx("location / { wsgi_pass app.py; }", apps={"app.py": APP})
     server.get("/?0.12")
@@ -80,6 +83,7 @@ def test_says_what_to_do(nginx):
     assert NAME in advice or "wsgi_" in advice or "block" in advice
 
 
+@pytest.mark.inline_only
 @pytest.mark.parametrize("callable_", ["generator", "closing"])
 def test_every_stay_in_python_counts(nginx, callable_):
     server = nginx("location / { wsgi_pass app.py %s; } location /fast { return 200; }" % callable_,
@@ -94,6 +98,7 @@ def test_off(nginx):
     assert warnings(server) == []
 
 
+@pytest.mark.inline_only
 def test_own_limit_and_inheritance(nginx):
     server = nginx(f"""
         {NAME} 20ms;

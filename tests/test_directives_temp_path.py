@@ -56,6 +56,7 @@ def test_refused_level(nginx, place):
     refuses(nginx(start=False, **{place: f"{NAME} a;"}), NAME, not_allowed(NAME))
 
 
+@pytest.mark.inline_only
 def test_relative_to_the_prefix_and_used_by_write_over_http2(nginx, folder):
     server = nginx("location / { wsgi_pass app.py; }", http=f"{NAME} spill 1 2;", apps={"app.py": WRITER}, h2c=True)
     assert (folder / "spill").is_dir()

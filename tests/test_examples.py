@@ -7,27 +7,16 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
 
 import pytest
 
-from harness.nginx import MODULE, PYTHON, ROOT, Nginx, cpu, wait_for
-from harness.venv import environment
+from harness.nginx import MODULE, ROOT, Nginx, cpu, wait_for
+from harness.venv import frameworks
 
 EXAMPLES = ROOT / "examples"
-
-
-def interpreter():
-    """A Python of the tested version that has Flask and Django: the one of this test run, if it fits."""
-    probe = "import sys, django, flask; print(*sys.version_info[:2])"
-    wanted = subprocess.run([PYTHON, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True,
-                            text=True, check=True).stdout
-    if subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout == wanted:
-        return sys.executable
-    return str(environment("examples", EXAMPLES / "requirements.txt") / "bin/python")
 
 
 STATUS = """
@@ -45,7 +34,7 @@ def site():
     """All examples in one nginx, set up as `make serve` does it."""
     run = pathlib.Path(tempfile.mkdtemp(prefix="wsgi-"))
     run.chmod(0o755)
-    python = interpreter()
+    python = frameworks()
     subprocess.run(["sh", str(EXAMPLES / "setup.sh")], check=True, capture_output=True,
                    env={**os.environ, "RUN": str(run), "PYTHON": python})
     server = Nginx(run, prefix=ROOT)
@@ -347,7 +336,7 @@ application = validator({expression})
         slash = "/" if name in ("environ", "flask", "django", "downloads") else ""
         locations.append(f"location /{name}{slash} {{ client_max_body_size 1g; wsgi_pass {name}_valid.py; }}")
     server = Nginx(run, "\n".join(locations), check_fds=False, http=f"""
-        wsgi_python_executable {interpreter()};
+        wsgi_python_executable {frameworks()};
         wsgi_env EXAMPLES_RUN {site.folder};
         wsgi_var downloads.secret "a secret";
     """)

@@ -45,6 +45,7 @@ def test_atexit_that_raises_in_one(nginx):
     if NAME == "one":
         atexit.register(lambda: 1 / 0)
     """)
+    answers(server, "who")
     server.stop()
     assert sorted(line.split()[1] for line in notes(server)) == sorted(NAMES)
     assert server.log_lines("ZeroDivisionError")
@@ -135,6 +136,7 @@ def test_threads_started_in_a_request(nginx):
     assert answers(server, "pool") == [True] * 3
 
 
+@pytest.mark.inline_only
 def test_the_main_thread_of_each(nginx):
     server = three(nginx, """
     import threading

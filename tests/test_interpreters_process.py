@@ -2,9 +2,11 @@
 
 import textwrap
 
+import pytest
+
 from harness.apps import PRELUDE, notes, serve
 from harness.interpreters import ENABLE, NAMES, WHO, answers, three
-from harness.nginx import wait_for
+from harness.nginx import THREADS, wait_for
 
 
 def test_signals_are_refused_in_each(nginx):
@@ -123,6 +125,7 @@ def test_many_interpreters_in_several_workers(nginx):
     assert server.get("/3/").json()[2] not in old
 
 
+@pytest.mark.inline_only
 def test_a_block_warning_names_the_application(nginx):
     server = three(nginx, """
     def at_slow(environ, start_response):
@@ -160,7 +163,7 @@ def test_asyncio_works_in_each(nginx):
         def at_both(environ, start_response):
             elsewhere = asyncio.run_coroutine_threadsafe(expire(), background)
             return answer(start_response, [asyncio.run(expire()), elsewhere.result(20)])
-        """, http="wsgi_block_warning off;")
+        """, http="wsgi_block_warning off;", check_fds=not THREADS)
     for _ in range(3):
         assert answers(server, "both") == [["expired", "expired"]] * 3
 
@@ -174,9 +177,9 @@ def test_import_errors_that_speak_of_interpreters_are_no_refusals(nginx, folder)
             return answer(start_response, True)
         """)
     for name in NAMES:
-        (line,) = server.log_lines(rf'cannot load application "\S+/{name}\.py"')
+        (line,) = server.wait_for_log(rf'cannot load application "\S+/{name}\.py"')
         assert line.endswith(": ModuleNotFoundError: No module named 'code_interpreter'")
-    assert len(server.log_lines("wsgi:     import code_interpreter")) == 3
+    assert len(server.wait_for_log("wsgi:     import code_interpreter", count=3)) == 3
     (folder / "code_interpreter.py").write_text("")
     for name in NAMES:
         wait_for(lambda name=name: server.get(f"/{name}/ready").status == 200, server.tail)

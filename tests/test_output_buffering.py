@@ -190,6 +190,7 @@ def test_others_are_served_while_blocks_are_collected(nginx):
     assert client.read_response().body == b"01234x"
 
 
+@pytest.mark.inline_only
 def test_a_client_that_does_not_read_stops_the_application(nginx):
     size, count = 50_000, 1000
     server = serve(nginx, APP, ON)

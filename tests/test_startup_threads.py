@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from harness.nginx import cpu, wait_for
 
 TICKING = """
@@ -82,6 +84,7 @@ def application(environ, start_response):
         assert server.get("/").status == 200
 
 
+@pytest.mark.inline_only
 def test_main_thread(nginx):
     server = nginx("location / { wsgi_pass app.py; }", apps={"app.py": """
 import threading

@@ -51,6 +51,7 @@ def test_small_writes(nginx, tls):
     assert not temp_files(server)
 
 
+@pytest.mark.inline_only
 @pytest.mark.parametrize("tls", [False, True])
 def test_50_mib_go_to_a_file_that_is_gone_afterwards(nginx, tls):
     server = serve(nginx, APP, tls=True, h2c=True, http=TEMP)
@@ -71,6 +72,7 @@ def test_50_mib_go_to_a_file_that_is_gone_afterwards(nginx, tls):
     assert rss(server.worker) - before < 8 * 1024 * 1024
 
 
+@pytest.mark.inline_only
 def test_other_streams_of_the_connection_go_on(nginx):
     server = serve(nginx, APP, h2c=True, http=TEMP)
     client = server.h2(hold=True)
@@ -88,6 +90,7 @@ def test_other_streams_of_the_connection_go_on(nginx):
     assert len(big.body) == BIG + 7
 
 
+@pytest.mark.inline_only
 def test_a_reset_stream_removes_the_file(nginx):
     server = serve(nginx, APP, h2c=True, http=TEMP)
     client = server.h2(hold=True)
@@ -113,6 +116,7 @@ def test_an_exception_after_writes_resets_the_stream(nginx):
     wait_for(lambda: not temp_files(server), "temp file removed")
 
 
+@pytest.mark.inline_only
 def test_blocks_after_writes_wait_for_what_was_written(nginx):
     server = serve(nginx, """
         def at_then_blocks(environ, start_response):

@@ -40,6 +40,8 @@ for group in "$@"; do
         have curl || need curl
         have openssl || need openssl
         have h2load || need nghttp2-client
+        have promtool || need prometheus
+        have postgres || file /usr/lib/postgresql/*/bin/postgres || need postgresql
         ;;
     bench) have wrk || need wrk ;;
     conformance) header ev.h || need libev-dev ;;
@@ -71,14 +73,15 @@ if [ "$(id -u)" != 0 ]; then
     root=sudo
 fi
 
-# Debian starts a service as soon as it is installed. This nginx shall wait for its owner.
+# Debian starts a service as soon as it is installed. These shall wait for their owner; of prometheus
+# the tests need a tool only.
 policy=/usr/sbin/policy-rc.d
 made=
 forget() { [ -z "$made" ] || $root rm -f "$policy"; }
 trap forget EXIT
 trap 'exit 130' INT TERM
 case " $packages " in
-*" nginx "*)
+*" nginx "* | *" postgresql "* | *" prometheus "*)
     if [ ! -e "$policy" ]; then
         made=yes
         printf '#!/bin/sh\nexit 101\n' | $root tee "$policy" >/dev/null
@@ -96,4 +99,10 @@ $root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-reco
     tail -n 20 "$log" >&2
     die "apt could not install these packages: $packages; $(short "$log") tells why."
 }
-[ -z "$made" ] || say "nginx is installed but not started; \"systemctl disable nginx\" keeps it off after a reboot too"
+for service in nginx postgresql prometheus; do
+    case "$made $packages " in
+    yes*" $service "*)
+        say "$service is installed but not started; \"systemctl disable $service\" keeps it off after a reboot too"
+        ;;
+    esac
+done

@@ -1,4 +1,4 @@
-"""Threads of the module, as Python sees them: their names, and their stacks for the watchdog."""
+"""Threads as others see them: their names, and what they do at the moment."""
 
 import sys
 import threading
@@ -10,9 +10,7 @@ def name_thread(name):
     threading.current_thread().name = name
 
 
-def stack(thread):
-    """The lines of the stack of a thread (its threading.get_ident()), innermost last."""
-    frame = sys._current_frames().get(thread)
-    if frame is None:
-        return []
-    return [line for entry in traceback.format_stack(frame) for line in entry.rstrip("\n").split("\n")]
+def stacks(threads):
+    """The stacks of these threads (threading.get_ident()), as a list of pairs: a thread and its text."""
+    frames = sys._current_frames()
+    return [(thread, "".join(traceback.format_stack(frames[thread]))) for thread in threads if thread in frames]

@@ -5,10 +5,11 @@ use core::mem::offset_of;
 use core::ptr;
 
 use nginx_sys::{
-    NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE12,
-    NGX_CONF_TAKE23, NGX_CONF_TAKE1234, NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
-    ngx_command_t, ngx_conf_set_flag_slot, ngx_conf_set_path_slot, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2,
+    NGX_CONF_TAKE12, NGX_CONF_TAKE23, NGX_CONF_TAKE1234, NGX_HTTP_LIF_CONF, NGX_HTTP_LMT_CONF,
+    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
+    NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_set_flag_slot, ngx_conf_set_path_slot, ngx_str_t,
+    ngx_uint_t,
 };
 
 use super::set::{self, Setter};
@@ -44,7 +45,7 @@ const fn flag(name: &'static CStr, offset: usize) -> ngx_command_t {
 }
 
 /// nginx's view of the directives; docs/directives.md is the users'.
-pub static mut COMMANDS: [ngx_command_t; 37] = [
+pub static mut COMMANDS: [ngx_command_t; 38] = [
     // Which application.
     command(c"wsgi_pass", PASS | NGX_CONF_TAKE12, set::pass),
     command(c"wsgi_protocol", EVERYWHERE | NGX_CONF_TAKE1, set::protocol),
@@ -93,5 +94,7 @@ pub static mut COMMANDS: [ngx_command_t; 37] = [
         offset: offset_of!(LocationConf, temp_path),
         ..command(c"wsgi_temp_path", EVERYWHERE | NGX_CONF_TAKE1234, ngx_conf_set_path_slot)
     },
+    // What the workers do.
+    command(c"wsgi_status", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set::status),
     ngx_command_t::empty(),
 ];

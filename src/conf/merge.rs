@@ -6,16 +6,17 @@ use std::sync::{Arc, OnceLock};
 
 use nginx_sys::{
     NGX_HTTP_UWSGI_TEMP_PATH, ngx_conf_merge_path_value, ngx_conf_t, ngx_http_core_loc_conf_t,
-    ngx_path_init_t, ngx_str_t,
+    ngx_http_request_t, ngx_int_t, ngx_path_init_t, ngx_str_t,
 };
 
 use crate::exec::Pool;
 use crate::handler;
 use crate::nginx::{ResponseRules, entry, pool};
+use crate::status;
 use crate::wsgi::{App, AppKey, Mount, Source, Target};
 
 use super::ext::{ConfExt, FAILED};
-use super::set::{core_loc_conf, main_conf};
+use super::set::{TWO_HANDLERS, core_loc_conf, main_conf};
 use super::{LocationConf, MainConf, Mechanism, Placed, Service, Threads};
 
 /// nginx's hook: completes `conf` with what `prev`, the level around it, says.
@@ -49,6 +50,9 @@ fn merge(
             core.handler = Some(handler::content_handler);
         }
     }
+    if let Err(failed) = merge_status(cf, core, prev, conf) {
+        return failed;
+    }
     match conf.target.clone() {
         None => {
             if conf.temp_path.is_null() {
@@ -57,6 +61,29 @@ fn merge(
             ptr::null_mut()
         }
         Some(target) => complete(cf, core, prev, conf, target),
+    }
+}
+
+/// `limit_except` in a location with `wsgi_status` keeps its handler. Another handler that came after it is
+/// refused here, because its directive did not see ours.
+fn merge_status(
+    cf: &mut ngx_conf_t,
+    core: &mut ngx_http_core_loc_conf_t,
+    prev: &LocationConf,
+    conf: &LocationConf,
+) -> Result<(), *mut c_char> {
+    if core.lmt_excpt() != 0 && prev.status.is_some() && core.handler.is_none() {
+        core.handler = Some(status::content_handler);
+    }
+    let is_ours = core.handler.is_some_and(|handler| {
+        core::ptr::fn_addr_eq(
+            handler,
+            status::content_handler as unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+        )
+    });
+    match &conf.status {
+        Some(status) if !is_ours => Err(cf.error_at(status, TWO_HANDLERS)),
+        _ => Ok(()),
     }
 }
 

@@ -39,9 +39,10 @@ mod python;
 mod response;
 mod threads;
 
+pub(super) use app::TWO_HANDLERS;
 pub use app::{
     block_warning, interpreter, middleware, pass, preflight_timeout, protocol, reload_mechanism,
-    script_name, use_main_interpreter, var,
+    script_name, status, use_main_interpreter, var,
 };
 pub use python::{env, python_executable, python_home, python_optimize, python_path};
 pub use response::{hide_header, ignore_headers, pass_header, write_buffer_size};

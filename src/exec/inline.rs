@@ -4,6 +4,7 @@
 //! or ends, and leaves Python again, so that threads of applications run while nginx waits for events.
 
 use core::cell::Ref;
+use core::time::Duration;
 use std::time::Instant;
 
 use nginx_sys::ngx_log_t;
@@ -160,8 +161,14 @@ pub fn run(job: &Job) -> Turn {
     let Some(domain) = job.domain() else {
         let text = format!("wsgi: {} {}", name(&job.service().app), Error::NoInterpreter);
         job.request().log().write(Level::Error, text);
+        job.run_time.set(Some(Duration::ZERO));
+        job.has_failed.set(true);
         return Turn::Finish(nginx::INTERNAL_SERVER_ERROR);
     };
+    if job.run_time.get().is_none() {
+        job.conf().stats().waited(Duration::ZERO);
+    }
+    job.flight.borrow().runs_in(0, "nginx");
     let begun = Instant::now();
     let runner = job.runner(domain);
     let turn = domain.interpreter.enter(|py| {
@@ -174,8 +181,10 @@ pub fn run(job: &Job) -> Turn {
         }
         turn
     });
-    job.ran.set(job.ran.get() + begun.elapsed());
-    warn_of_blocking(job, begun);
+    let held = begun.elapsed();
+    job.flight.borrow().leaves_thread();
+    job.run_time.set(Some(job.run_time.get().unwrap_or_default() + held));
+    warn_of_blocking(job, held);
     turn
 }
 
@@ -279,10 +288,10 @@ fn fail(py: Python<'_>, domain: &Domain, job: &Job, error: &Error) {
     job.fail(&report::describe(py, domain, &job.service().app, error));
 }
 
-fn warn_of_blocking(job: &Job, begun: Instant) {
+fn warn_of_blocking(job: &Job, held: Duration) {
     // Not to be used once finalized: the request is the caller's to finalize, so it is alive here.
     let Some(limit) = job.conf().block_warning.unwrap_or(Some(100)) else { return };
-    let held = begun.elapsed().as_millis();
+    let held = held.as_millis();
     if held > limit as u128 && job.service().app.warn_of_blocking() {
         job.request().log().write(
             Level::Warn,

@@ -61,6 +61,9 @@ impl Runner {
     /// to the application's interpreter.
     pub fn stack(&self, py: Python<'_>, domain: &Domain) -> Vec<String> {
         let thread = self.inside.lock().unwrap_or_else(PoisonError::into_inner).thread;
-        thread.map(|thread| domain.interpreter.package().stack(py, thread)).unwrap_or_default()
+        let Some(thread) = thread else { return Vec::new() };
+        let stacks = domain.interpreter.package().stacks(py, &[thread]).unwrap_or_default();
+        let lines = stacks.iter().flat_map(|(_, text)| text.lines());
+        lines.map(str::to_owned).collect()
     }
 }

@@ -165,6 +165,7 @@ impl Job {
         let is_cut = is_head_sent && !is_gone && rc == nginx::ERROR;
         let suffix =
             if is_cut { " after the headers were sent, the response is cut short" } else { "" };
+        self.has_failed.set(self.has_failed.get() || !is_gone);
         // An application that fails because its client has left is no error of the application.
         let level = if is_gone || failure.is_timeout { Level::Info } else { Level::Error };
         let text = format!("{}{suffix}", failure.text);

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::handler::{State, Turn};
 use crate::nginx::{Level, pool, process, regular_file_size};
 use crate::py::PyBlock;
+use crate::stats::{self, Reason};
 use crate::wsgi::{Draft, Environ, Exchange, Gateway, Head, Step};
 
 use super::line::{Given, Line, Offer};
@@ -110,6 +111,7 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
                     self.line.tell(move |job| {
                         job.is_stale.set(true);
                         if process::quit_gracefully() {
+                            stats::replaced(Reason::Reload);
                             let text = format!(
                                 "wsgi: script {file:?} has changed, this worker quits gracefully to be replaced"
                             );

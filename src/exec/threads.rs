@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::handler::{Job, State, Then, Turn};
 use crate::nginx::{self, Code, Level, OwnedBody, hold};
 use crate::py::PyBlock;
+use crate::stats::Rejection;
 use crate::wsgi::{App, Snapshot};
 
 use super::{Domain, name, parts, watchdog};
@@ -44,6 +45,10 @@ pub fn start(conf: &MainConf, apps: Vec<(Arc<App>, &'static Domain)>) {
     let Some(interpreter) = crate::py::Interpreter::main() else { return };
     if conf.pools.is_empty() || !inbox::open() {
         return;
+    }
+    for (app, pool) in &conf.threaded {
+        let (threads, _) = pool.load();
+        conf.stats_of(app).set_threads(threads as u32);
     }
     let mut apps = Some(apps);
     for pool in &conf.pools {
@@ -82,7 +87,8 @@ pub fn run(job: &Job) -> Turn {
 /// A sleeping request wakes: has it waited too long?
 pub fn look_after(job: &Job) -> Turn {
     match (job.task.get(), queue_time_left(job)) {
-        (Some(task), Some(0)) if withdraw(task) => {
+        (Some(task), Some(0)) if task.withdraw() => {
+            job.conf().stats().rejected(Rejection::Late);
             let timeout = job.service().queue_timeout.unwrap_or_default() as f64 / 1000.0;
             let name = name(&job.service().app);
             refuse(job, || {
@@ -150,6 +156,7 @@ fn submit(job: &Job) -> Turn {
     let service = job.service();
     let Some(pool) = &service.pool else { return Turn::Finish(nginx::ERROR) };
     if !pool.queue().has_room() {
+        job.conf().stats().rejected(Rejection::Full);
         let (threads, load) = pool.load();
         let title = pool.title();
         return refuse(job, || {
@@ -159,7 +166,7 @@ fn submit(job: &Job) -> Turn {
     }
     match prepare(job) {
         Ok(task) => {
-            pool.queue().push(Arc::clone(job.task.get_or_init(|| task)));
+            job.task.get_or_init(|| task).queue(pool);
             job.state.set(State::Sending);
             Turn::Sleep(nap(job))
         }
@@ -201,10 +208,6 @@ fn refuse(job: &Job, text: impl FnOnce() -> String) -> Turn {
     let rc: Code = nginx::SERVICE_UNAVAILABLE;
     job.state.set(State::Closing(rc));
     Turn::Finish(rc)
-}
-
-fn withdraw(task: &Arc<Task>) -> bool {
-    task.service.pool.as_ref().is_some_and(|pool| pool.queue().withdraw(task))
 }
 
 /// How long to sleep, in milliseconds.

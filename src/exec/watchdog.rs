@@ -15,6 +15,7 @@ use nginx_sys::ngx_msec_t;
 use crate::conf::Service;
 use crate::nginx::{Level, log, process};
 use crate::py::Interruption;
+use crate::stats;
 
 use super::runner::Runner;
 use super::threads::{self, Task};
@@ -37,6 +38,7 @@ struct Watched {
     thread: String,
     /// In a thread; `None` inline.
     task: Option<Arc<Task>>,
+    stats: stats::App,
     stage: Mutex<Stage>,
 }
 
@@ -88,6 +90,7 @@ pub fn watch(
     service: &Arc<Service>,
     domain: &'static Domain,
     task: Option<&Arc<Task>>,
+    stats: stats::App,
     request: impl FnOnce() -> String,
 ) -> Option<Watch> {
     if service.timeout.is_none() && service.slow_log.is_none() {
@@ -100,6 +103,7 @@ pub fn watch(
         domain,
         request: request(),
         task: task.cloned(),
+        stats,
         // As Python calls it.
         thread: match (task, thread::current().name()) {
             (Some(_), Some(name)) => name.to_owned(),
@@ -134,16 +138,11 @@ fn watchdog() -> Option<&'static Watchdog> {
 
 fn start() -> Option<Watchdog> {
     let (inspector, inspections) = mpsc::channel();
-    let started = process::without_signals(|| {
-        thread::Builder::new().name("wsgi-inspector".to_owned()).spawn(move || {
-            for inspection in inspections {
-                inspect(inspection);
-            }
-        })?;
-        thread::Builder::new().name("wsgi-timer".to_owned()).spawn(keep_time)
-    });
+    let inspect_all = move || inspections.into_iter().for_each(inspect);
+    let started = process::spawn("wsgi-inspector", inspect_all)
+        .and_then(|()| process::spawn("wsgi-timer", keep_time));
     match started {
-        Ok(_) => Some(Watchdog { runs: Mutex::default(), changed: Condvar::new(), inspector }),
+        Ok(()) => Some(Watchdog { runs: Mutex::default(), changed: Condvar::new(), inspector }),
         Err(error) => {
             let text =
                 format!("wsgi: the watchdog cannot start, there are no time limits: {error}");
@@ -226,6 +225,7 @@ impl Watched {
         match self.stage() {
             Stage { is_late: false, .. } => {
                 self.set_stage(|stage| stage.is_late = true);
+                self.stats.timed_out();
                 let _ = inspector.send(Inspection::Late(Arc::clone(&self)));
                 if let Some(task) = &self.task {
                     threads::time_out(task);

@@ -1,8 +1,7 @@
 //! A bell: any thread rings it, and nginx's thread comes.
 //!
-//! An eventfd in nginx's event loop. One that the worker makes is the worker's own; one that the master makes
-//! before it forks can be rung by every worker and is heard by those that have hung it up. However often it
-//! is rung before nginx's thread comes, it comes once, and finds out itself what there is to do.
+//! An eventfd in the event loop of a worker, made by it. However often it is rung before nginx's thread comes, it
+//! comes once, and finds out itself what there is to do.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::fs::File;
@@ -55,18 +54,9 @@ impl Bell {
     /// Rings it. Only the first ring before nginx's thread comes costs a call of the system.
     pub fn ring(&self) {
         if !self.0.is_rung.swap(true, Ordering::AcqRel) {
-            self.write();
+            // It can only fail when the counter is full (2^64), and then it has been rung.
+            let _ = (&self.0.file).write(&1u64.to_ne_bytes());
         }
-    }
-
-    /// Rings a bell that hangs in another process.
-    pub fn ring_elsewhere(&self) {
-        self.write();
-    }
-
-    fn write(&self) {
-        // It can only fail when the counter is full (2^64), and then it has been rung.
-        let _ = (&self.0.file).write(&1u64.to_ne_bytes());
     }
 
     /// Hangs it up in this process: from now on `handler` is called on nginx's thread. To be called in

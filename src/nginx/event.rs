@@ -153,6 +153,59 @@ impl Drop for Wake {
     }
 }
 
+/// A timer of a request, with what it is for.
+#[repr(C)]
+pub struct Timer<T> {
+    event: UnsafeCell<ngx_event_t>,
+    r: *mut ngx_http_request_t,
+    expired: fn(Request<'_>, &Self),
+    pub value: T,
+}
+
+impl<T> Timer<T> {
+    /// A timer that calls `expired`. To be placed in the pool of `r`, so that it goes with the request.
+    pub fn new(r: Request<'_>, expired: fn(Request<'_>, &Self), value: T) -> Self {
+        // SAFETY: a zeroed event is valid: not posted, no timer.
+        let event = UnsafeCell::new(unsafe { core::mem::zeroed() });
+        Self { event, r: r.as_ptr(), expired, value }
+    }
+
+    /// Sets it, in milliseconds. From here on it must not move.
+    pub fn set(&self, milliseconds: ngx_msec_t) {
+        // SAFETY: the event lives in the request's pool next to the request, and its drop takes it out of
+        // the timers.
+        unsafe {
+            let event = self.event.get();
+            (*event).data = self.r.cast();
+            (*event).handler = Some(expired::<T>);
+            (*event).log = (*(*self.r).connection).log;
+            ngx_add_timer(event, milliseconds);
+        }
+    }
+}
+
+impl<T> Drop for Timer<T> {
+    fn drop(&mut self) {
+        // SAFETY: a timer is in a tree of nginx, from which it must vanish before its memory does.
+        unsafe { forget(self.event.get()) };
+    }
+}
+
+unsafe extern "C" fn expired<T>(event: *mut ngx_event_t) {
+    entry::quietly(|| {
+        // SAFETY: the event is the first field of a Timer whose request is alive, since the drop of the
+        // Timer would have taken it out of the timers. The connection outlives the request.
+        unsafe {
+            let timer = &*event.cast::<Timer<T>>();
+            let r = Request::from_ptr(timer.r);
+            let c = (*timer.r).connection;
+            (*(*(*c).log).data.cast::<ngx_http_log_ctx_t>()).current_request = timer.r;
+            (timer.expired)(r, timer);
+            ngx_http_run_posted_requests(c);
+        }
+    });
+}
+
 /// Takes an event out of the queue and of the timers.
 ///
 /// # Safety

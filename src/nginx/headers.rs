@@ -136,7 +136,15 @@ unsafe fn without_body(r: *mut ngx_http_request_t, status: u16) {
     }
 }
 
-unsafe fn set_field(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> Option<()> {
+/// Adds a header. `None` if memory runs out.
+///
+/// # Safety
+/// `r` must be a live request whose headers have not been sent.
+pub(super) unsafe fn set_field(
+    r: *mut ngx_http_request_t,
+    name: &[u8],
+    value: &[u8],
+) -> Option<()> {
     // SAFETY: called by `apply` with its request.
     unsafe {
         if name.eq_ignore_ascii_case(b"content-length") {

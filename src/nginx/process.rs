@@ -6,7 +6,7 @@ use std::ffi::CString;
 use nginx_sys::{
     NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_argc, ngx_argv,
     ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_exiting, ngx_process, ngx_quit,
-    ngx_set_environment, ngx_terminate, ngx_test_config,
+    ngx_set_environment, ngx_terminate, ngx_test_config, ngx_worker,
 };
 
 /// The nginx this module was built for, "nginx/1.22.1" for example.
@@ -23,6 +23,16 @@ pub fn is_serving() -> bool {
 pub fn has_master() -> bool {
     // SAFETY: as above.
     unsafe { ngx_process != NGX_PROCESS_SINGLE as usize }
+}
+
+/// Whether `cycle`, which is being made, is for a master with workers. When nginx starts it does not know yet
+/// which process it is in, so the configuration is asked.
+pub fn will_have_master(cycle: &ngx_cycle_t) -> bool {
+    if old_cycle(cycle).is_some() {
+        return has_master();
+    }
+    // SAFETY: the core module's configuration is complete once the configuration has been read.
+    unsafe { (*(*cycle.conf_ctx.add(ngx_core_module.index)).cast::<ngx_core_conf_t>()).master != 0 }
 }
 
 /// Whether this process only sends a signal: `nginx -s`.
@@ -101,6 +111,30 @@ pub fn is_starting(cycle: &ngx_cycle_t) -> bool {
     unsafe { ngx_test_config == 0 && (*cycle.old_cycle).conf_ctx.is_null() }
 }
 
+/// The configuration before the one that is being made. `None` when nginx starts.
+pub fn old_cycle(cycle: &ngx_cycle_t) -> Option<&ngx_cycle_t> {
+    // SAFETY: old_cycle is valid while a cycle is made and its modules are initialised.
+    unsafe { Some(&*cycle.old_cycle).filter(|old| !old.conf_ctx.is_null()) }
+}
+
+/// Which of the workers this one is, counted from 0.
+pub fn worker_index() -> usize {
+    // SAFETY: set by nginx before any hook of a worker runs.
+    unsafe { ngx_worker }
+}
+
+/// How many workers `cycle`, which is being made, is to have.
+pub fn configured_workers(cycle: &ngx_cycle_t) -> usize {
+    if !will_have_master(cycle) {
+        return 1;
+    }
+    // SAFETY: the core module's configuration is complete once the configuration has been read.
+    unsafe {
+        let conf = *cycle.conf_ctx.add(ngx_core_module.index);
+        usize::try_from((*conf.cast::<ngx_core_conf_t>()).worker_processes).unwrap_or(1)
+    }
+}
+
 /// How many workers serve: `worker_processes`.
 pub fn worker_processes(cycle: &ngx_cycle_t) -> usize {
     // SAFETY: the core module's configuration is there once the configuration has been read.
@@ -132,24 +166,26 @@ pub fn set_env(name: &CStr, value: &CStr) {
     unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
 }
 
-/// Runs `f` with all signals blocked: a thread that it makes inherits that.
-pub fn without_signals<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: the sets are initialised by the calls; the thread's own mask is put back.
-    unsafe {
-        let (mut all, mut before) = (core::mem::zeroed(), core::mem::zeroed());
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let result = f();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
-        result
-    }
-}
-
 /// Gives SIGCHLD its default meaning back. nginx's handler, which workers inherit, collects the exit
 /// status of every child, and so takes it away from Python's `subprocess`.
 pub fn reset_sigchld() {
     // SAFETY: installing the default disposition is always allowed.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Starts a thread that gets none of the process' signals: those are for nginx's thread, whose waiting they
+/// end.
+pub fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    // SAFETY: the sets are initialised by the calls before they are used; the thread begins with the mask of
+    // this one, which gets its own back.
+    unsafe {
+        let (mut all, mut own) = (core::mem::zeroed(), core::mem::zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut own);
+        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(f);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &own, core::ptr::null_mut());
+        spawned.map(drop)
+    }
 }
 
 /// `text` as a C string; NUL bytes cannot come from nginx's configuration.

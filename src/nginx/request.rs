@@ -7,15 +7,17 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use nginx_sys::{
-    ngx_connection_t, ngx_cycle_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_http_script_run, ngx_list_part_t,
-    ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
+    ngx_connection_t, ngx_cycle_t, ngx_http_complex_value_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_core_srv_conf_t, ngx_http_request_t, ngx_http_script_run,
+    ngx_http_send_response, ngx_list_part_t, ngx_module_t, ngx_msec_t, ngx_pool_t, ngx_str_t,
+    ngx_table_elt_t,
 };
 
 use super::address::{self, LocalAddress};
 use super::body::ClientBody;
 use super::log::Log;
-use super::shim::{ngx_wsgi_is_closing, ngx_wsgi_is_user_checked};
+use super::shim::{ngx_wsgi_is_closing, ngx_wsgi_is_user_checked, ngx_wsgi_request_hold};
+use super::{headers, pool};
 
 /// A live request.
 #[derive(Clone, Copy)]
@@ -92,6 +94,10 @@ impl<'r> Request<'r> {
 
     pub fn is_head(self) -> bool {
         self.raw().method == nginx_sys::NGX_HTTP_HEAD as usize
+    }
+
+    pub fn is_get(self) -> bool {
+        self.raw().method == nginx_sys::NGX_HTTP_GET as usize
     }
 
     pub fn method(self) -> &'r [u8] {
@@ -288,6 +294,48 @@ impl<'r> Request<'r> {
         // SAFETY: called from the content handler of a live request.
         let rc = unsafe { nginx_sys::ngx_http_read_client_request_body(self.as_ptr(), Some(then)) };
         if rc >= nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as isize { rc } else { super::DONE }
+    }
+
+    /// Has nginx throw the client's body away. `OK`, or what the content handler has to return.
+    pub fn discard_body(self) -> super::Code {
+        // SAFETY: called from the content handler of a live request.
+        unsafe { nginx_sys::ngx_http_discard_request_body(self.as_ptr()) }
+    }
+
+    /// From now on a timer goes on with the request, which is ours until `finalize`; a client that leaves
+    /// ends it before.
+    pub fn wait_for_timer(self) {
+        // SAFETY: called from the content handler of a live request.
+        unsafe {
+            ngx_wsgi_request_hold(self.as_ptr());
+            (*self.as_ptr()).read_event_handler = Some(nginx_sys::ngx_http_test_reading);
+            (*self.as_ptr()).write_event_handler = Some(nginx_sys::ngx_http_request_empty_handler);
+        }
+    }
+
+    /// Adds a header to the response, whose head has not been sent.
+    pub fn set_header(self, name: &[u8], value: &[u8]) {
+        // SAFETY: the request is live. Without memory there will be no response at all.
+        let _ = unsafe { headers::set_field(self.as_ptr(), name, value) };
+    }
+
+    /// Sends a whole response, in UTF-8, and says what to finalize the request with.
+    pub fn send_text(self, status: u16, content_type: &[u8], body: &[u8]) -> super::Code {
+        // SAFETY: the request is live, and its head has not been sent; nginx gets strings of its pool.
+        unsafe {
+            let r = self.as_ptr();
+            let (Some(mut content_type), Some(body)) =
+                (pool::string(self.pool(), content_type), pool::string(self.pool(), body))
+            else {
+                return super::INTERNAL_SERVER_ERROR;
+            };
+            let charset = b"utf-8";
+            (*r).headers_out.charset =
+                ngx_str_t { len: charset.len(), data: charset.as_ptr().cast_mut() };
+            let mut value: ngx_http_complex_value_t = core::mem::zeroed();
+            value.value = body;
+            ngx_http_send_response(r, status.into(), &mut content_type, &mut value)
+        }
     }
 
     /// Has `handler` called with `data` when the request ends, before anything of it is freed or closed.

@@ -59,6 +59,13 @@ ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h)
 NGX_WSGI_REQUEST_BITS(NGX_WSGI_REQUEST_BIT)
 
 
+void
+ngx_wsgi_request_hold(ngx_http_request_t *r)
+{
+    r->main->count++;
+}
+
+
 /* Absent when nginx was built without it. */
 extern ngx_module_t  ngx_http_auth_basic_module  __attribute__((weak));
 

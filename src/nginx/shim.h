@@ -104,6 +104,12 @@ NGX_WSGI_REQUEST_BITS(NGX_WSGI_REQUEST_BIT)
 
 
 /*
+ * Takes a reference to the request, which ngx_http_finalize_request() gives back.
+ */
+void ngx_wsgi_request_hold(ngx_http_request_t *r);
+
+
+/*
  * Whether auth_basic has checked the user of `r`.  That nginx knows a user name says nothing: it takes
  * it from the Authorization header whenever somebody evaluates $remote_user.
  */

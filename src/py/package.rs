@@ -77,7 +77,7 @@ pub struct Package {
     load: Py<PyAny>,
     describe: Py<PyAny>,
     run_exit_functions: Py<PyAny>,
-    stack: Py<PyAny>,
+    stacks: Py<PyAny>,
     name_thread: Py<PyAny>,
     timeout: Py<PyAny>,
     disconnected: Py<PyAny>,
@@ -123,7 +123,7 @@ impl Package {
             load: loader.getattr("load")?.unbind(),
             describe: loader.getattr("describe")?.unbind(),
             run_exit_functions: process.getattr("run_exit_functions")?.unbind(),
-            stack: watch.getattr("stack")?.unbind(),
+            stacks: watch.getattr("stacks")?.unbind(),
             name_thread: watch.getattr("name_thread")?.unbind(),
             timeout: package.getattr("Timeout")?.unbind(),
             disconnected: package.getattr("Disconnected")?.unbind(),
@@ -162,10 +162,14 @@ impl Package {
         }
     }
 
-    /// The lines of the stack of a thread of this interpreter.
-    pub fn stack(&self, py: Python<'_>, thread: c_ulong) -> Vec<String> {
-        let lines = self.stack.call1(py, (thread,)).and_then(|lines| lines.extract(py));
-        lines.unwrap_or_default()
+    /// The stacks of these threads, as a traceback shows them; those that are not in Python are left out.
+    pub fn stacks(&self, py: Python<'_>, threads: &[u64]) -> PyResult<Vec<(u64, String)>> {
+        let stacks: Vec<(u64, Bound<'_, PyString>)> =
+            self.stacks.bind(py).call1((threads.to_vec(),))?.extract()?;
+        Ok(stacks
+            .into_iter()
+            .map(|(thread, text)| (thread, text.to_string_lossy().into()))
+            .collect())
     }
 
     /// Gives the calling thread its name in this interpreter.

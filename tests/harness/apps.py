@@ -125,7 +125,7 @@ def forget(server):
 
 
 def touch(server, name):
-    (server.folder / name).touch()
+    (server.folder / str(name)).touch()
 
 
 def settled(value, quiet=0.25, timeout=10):

@@ -30,6 +30,8 @@ PYTHON = os.environ.get("WSGI_PYTHON", "/usr/bin/python3")
 # A tool such as valgrind in front of nginx, and how much longer everything takes under it.
 WRAPPER = shlex.split(os.environ.get("WSGI_WRAPPER", ""))
 SLOW = float(os.environ.get("WSGI_SLOW", "10" if WRAPPER else "1"))
+# So many threads for the applications of every configuration that says nothing of wsgi_threads.
+THREADS = int(os.environ.get("WSGI_TEST_THREADS", "0"))
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -188,6 +190,7 @@ http {{
     uwsgi_temp_path {folder}/temp_uwsgi;
     scgi_temp_path {folder}/temp_scgi;
     {wsgi_temp_path}
+    {threads}
     default_type text/plain;
     {http}
     server {{
@@ -289,8 +292,13 @@ class Nginx:
             level=self.level, connections=self.connections, listen=self.listens(),
             # The default is wherever nginx was built to keep such files, which tests must not touch.
             wsgi_temp_path="" if not self.load_module or "wsgi_temp_path" in parts["http"]
-            else f"wsgi_temp_path {self.folder}/wsgi_temp;", **parts)
+            else f"wsgi_temp_path {self.folder}/wsgi_temp;", threads=self.threads(parts), **parts)
         return self.expand(text)
+
+    def threads(self, parts):
+        """`wsgi_threads` for a run of all tests with threads, where the configuration does not choose for itself."""
+        own = any("wsgi_threads" in text for text in parts.values())
+        return f"wsgi_threads {THREADS};" if THREADS and self.load_module and not own else ""
 
     def write_conf(self, text=None, **parts):
         """Writes nginx.conf: `text`, or `whole_text` where a test set it, or the template with `parts`."""

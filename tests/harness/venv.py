@@ -4,8 +4,19 @@ import fcntl
 import hashlib
 import shutil
 import subprocess
+import sys
 
-from .nginx import BUILD, PYTHON
+from .nginx import BUILD, PYTHON, ROOT
+
+
+def frameworks():
+    """A Python of the tested version that has Flask and Django: the one of this test run, if it fits."""
+    probe = "import sys, django, flask; print(*sys.version_info[:2])"
+    wanted = subprocess.run([PYTHON, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True,
+                            text=True, check=True).stdout
+    if subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout == wanted:
+        return sys.executable
+    return str(environment("examples", ROOT / "examples" / "requirements.txt") / "bin/python")
 
 
 def environment(name, requirements):

@@ -7,9 +7,12 @@ use nginx_sys::{ngx_conf_t, ngx_str_t};
 use crate::conf::ext::{ConfExt, FAILED};
 use crate::conf::{ComplexValue, LocationConf, MainConf, Mechanism, Var};
 use crate::handler;
+use crate::status;
 use crate::wsgi::{Mount, Naming, Protocol, Source, Target};
 
-use super::{DONE, choice, core_loc_conf, full_name, is_duplicate, milliseconds, say, text};
+use super::{
+    DONE, choice, core_loc_conf, full_name, is_duplicate, main_conf, milliseconds, say, text,
+};
 
 setter! {
     /// `wsgi_pass TARGET [callable]`
@@ -21,6 +24,9 @@ setter! {
             Ok(target) => target,
             Err(error) => return cf.error(&error),
         };
+        if conf.status.is_some() {
+            return cf.error(TWO_HANDLERS);
+        }
         conf.target = Some(cf.placed(target));
         become_handler(cf);
         DONE
@@ -172,6 +178,28 @@ setter! {
         if conf.block_warning.is_some() { DONE } else { say(c"takes a time above 0 or \"off\"") }
     }
 }
+
+setter! {
+    /// `wsgi_status`
+    status(cf, conf: LocationConf) {
+        if conf.status.is_some() {
+            return is_duplicate();
+        }
+        // SAFETY: inside a location the context has the core module's configuration for it.
+        let core = unsafe { &mut *core_loc_conf(cf) };
+        if core.handler.is_some() {
+            return cf.error(TWO_HANDLERS);
+        }
+        core.handler = Some(status::content_handler);
+        conf.status = Some(cf.placed(()));
+        main_conf(cf).has_status = true;
+        DONE
+    }
+}
+
+/// nginx itself would take the one that comes last.
+pub(in crate::conf) const TWO_HANDLERS: &str =
+    "\"wsgi_status\" must be the only handler of its location";
 
 /// On one level there is either a name or the main interpreter.
 fn check_interpreter(cf: &mut ngx_conf_t, conf: &LocationConf) -> *mut c_char {

@@ -5,7 +5,6 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::exec::name;
@@ -137,21 +136,18 @@ impl Pool {
         let threads = self.queue.threads();
         for number in 1..=threads {
             let (pool, first) = (Arc::clone(self), first.take());
+            let number = number as u32;
             let body = move || {
                 interpreter.settle(|| {
                     if let Some(first) = first {
                         first();
                     }
-                    run::work(interpreter, pool.queue());
+                    run::work(interpreter, pool.queue(), number);
                 });
             };
-            // The signals are nginx's thread's to take.
-            let spawned = process::without_signals(|| {
-                let name = format!("{}-{number}", self.name().unwrap_or("wsgi"));
-                thread::Builder::new().name(name).spawn(body)
-            });
-            if let Err(error) = spawned {
-                let (title, missing) = (self.title(), threads + 1 - number);
+            let name = format!("{}-{number}", self.name().unwrap_or("wsgi"));
+            if let Err(error) = process::spawn(&name, body) {
+                let (title, missing) = (self.title(), threads + 1 - number as usize);
                 let text = format!(
                     "wsgi: {missing} of {threads} threads of {title} cannot start: {error}"
                 );

@@ -178,12 +178,15 @@ impl Line for TaskLine {
 }
 
 /// A thread's life, from its first request to its last.
-pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>) {
+pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>, number: u32) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("wsgi");
     while queue.wait() {
         // Taken before a request is, so that threads that wait for it hold up none.
         interpreter.enter(|py| {
             let mut next = queue.next(false);
             while let Some(task) = next {
+                task.flight.runs_in(number, name);
                 let is_served = entry::guard(false, || {
                     serve(&task);
                     true
@@ -191,6 +194,8 @@ pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>) {
                 if !is_served {
                     inbox::send_quietly(Message::Tell(Arc::clone(&task), Box::new(Job::break_off)));
                 }
+                task.stats.idle();
+                task.flight.leaves_thread();
                 // First it counts as free, or has another: a client that has its answer may come again at once.
                 next = queue.next(true);
                 inbox::send(Message::Leave(task));
@@ -236,7 +241,8 @@ fn introduce(py: Python<'_>, domain: &'static Domain) {
 fn serve(task: &Arc<Task>) {
     let Some((snapshot, body)) = task.take_request().filter(|_| !task.is_gone()) else { return };
     let title = || snapshot.request_line();
-    let _watch = watchdog::watch(&task.runner, &task.service, task.domain, Some(task), title);
+    let _watch =
+        watchdog::watch(&task.runner, &task.service, task.domain, Some(task), task.stats, title);
     task.domain.interpreter.enter(|py| {
         introduce(py, task.domain);
         let line = TaskLine { task: Arc::clone(task), state: Cell::new(State::Calling) };

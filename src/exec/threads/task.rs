@@ -16,9 +16,10 @@ use crate::exec::runner::Runner;
 use crate::handler::Job;
 use crate::handover::Desk;
 use crate::nginx::{Level, OwnedBody};
+use crate::stats::{self, Flight};
 use crate::wsgi::Snapshot;
 
-use super::inbox;
+use super::{Pool, inbox};
 
 /// A request in the hands of a pool.
 pub struct Task {
@@ -30,6 +31,9 @@ pub struct Task {
     /// How long it waited for a thread, once one has it.
     queue_time: OnceLock<Duration>,
     pub runner: Arc<Runner>,
+    pub stats: stats::App,
+    /// Its line in the status.
+    pub flight: Flight,
     request: Mutex<Option<(Snapshot, Option<OwnedBody>)>>,
     job: AtomicPtr<Job>,
     desk: Desk<Call, Answer>,
@@ -91,6 +95,8 @@ impl Task {
             queued_at: Instant::now(),
             queue_time: OnceLock::new(),
             runner: Arc::default(),
+            stats: job.conf().stats(),
+            flight: job.flight.take(),
             request: Mutex::new(Some((snapshot, body))),
             job: AtomicPtr::new(ptr::from_ref(job).cast_mut()),
             desk: Desk::new(),
@@ -102,7 +108,10 @@ impl Task {
 
     /// For the thread: what the application is to be told of the request.
     pub fn take_request(&self) -> Option<(Snapshot, Option<OwnedBody>)> {
-        let _ = self.queue_time.set(self.queued_at.elapsed());
+        let queue_time = self.queue_time.get_or_init(|| self.queued_at.elapsed());
+        self.stats.unqueued();
+        self.stats.waited(*queue_time);
+        self.stats.busy();
         self.request.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -186,13 +195,27 @@ impl Task {
         self.desk.answer(answer);
     }
 
+    /// For nginx's thread: puts it into the queue.
+    pub fn queue(self: &Arc<Self>, pool: &Pool) {
+        self.stats.queued();
+        self.flight.set_state(stats::State::Queued);
+        pool.queue().push(Arc::clone(self));
+    }
+
+    /// Takes it out of the queue again. False if it is not there any more.
+    pub fn withdraw(self: &Arc<Self>) -> bool {
+        let is_out = self.service.pool.as_ref().is_some_and(|pool| pool.queue().withdraw(self));
+        if is_out {
+            self.stats.unqueued();
+        }
+        is_out
+    }
+
     /// For nginx's thread: the request ends. Whoever works for it finds out.
     pub fn abandon(self: &Arc<Self>) {
         self.job.store(ptr::null_mut(), Ordering::Relaxed);
         self.is_gone.store(true, Ordering::Release);
-        if let Some(pool) = &self.service.pool {
-            pool.queue().withdraw(self);
-        }
+        self.withdraw();
         self.desk.answer(Answer::Gone);
     }
 }
