@@ -1,4 +1,7 @@
-"""What the benchmarks ask for: 13 bytes, and one GiB in blocks of 64 KiB with and without a Content-Length."""
+"""What the benchmarks ask for: 13 bytes, at once or after 10 ms, and one GiB in blocks of 64 KiB with and without a
+Content-Length."""
+
+import time
 
 HELLO = b"Hello, World!"
 BLOCK = b"0123456789abcdef" * 4096
@@ -8,6 +11,11 @@ BLOCKS = 16384
 def hello(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
     return [HELLO]
+
+
+def sleep(environ, start_response):
+    time.sleep(0.01)
+    return hello(environ, start_response)
 
 
 def blocks():

@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use core::cell::OnceCell;
+use core::cell::{Cell, OnceCell};
 
 use nginx_sys::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_msec_t, ngx_path_t};
 
@@ -23,6 +23,7 @@ use crate::exec::Pool;
 use crate::nginx::{Ignored, Request};
 use crate::stats;
 use crate::status::Plan;
+use crate::workers::Table;
 use crate::wsgi::{App, Mount, Protocol, Target};
 
 pub use commands::COMMANDS;
@@ -56,6 +57,12 @@ pub struct MainConf {
     pub pools: Vec<Placed<Arc<Pool>>>,
     /// Applications that run in threads, with the pool that imports them.
     pub threaded: Vec<(Arc<App>, Arc<Pool>)>,
+    pub max_requests: Option<MaxRequests>,
+    /// Bytes; 0 is `off`.
+    pub max_memory: Option<u64>,
+    pub admission: Flag,
+    /// What the workers know of each other, if there are applications.
+    pub workers: Cell<Option<&'static Table>>,
     /// Whether a changed script is to end its worker, somewhere.
     pub reloads_processes: bool,
     /// Whether some location shows the status.
@@ -71,6 +78,15 @@ impl Drop for MainConf {
             pool.value.close();
         }
     }
+}
+
+/// After how many requests a worker is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxRequests {
+    /// 0 is `off`.
+    pub number: u64,
+    /// Up to so many more, another number for each worker.
+    pub jitter: u64,
 }
 
 /// How a changed script is read again.

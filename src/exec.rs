@@ -28,6 +28,7 @@ use crate::conf::MainConf;
 use crate::handler::Job;
 use crate::nginx::{Level, Log, Request, log, process};
 use crate::py::{self, Interpreter, Settings};
+use crate::workers;
 use crate::wsgi::{App, Gateway};
 
 pub use threads::{DEFAULT_QUEUE, Pool};
@@ -78,6 +79,15 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
     if !process::is_serving() || conf.apps.is_empty() {
         return;
     }
+    workers::join(cycle, conf);
+    // Others may leave when this one serves.
+    if !start(cycle, conf) {
+        workers::start_serving();
+    }
+}
+
+/// True if a thread goes on with imports.
+fn start(cycle: &ngx_cycle_t, conf: &MainConf) -> bool {
     // SAFETY: the cycle's log lives as long as the cycle.
     let log = unsafe { Log::from_ptr(cycle.log) };
     if conf.reloads_processes && !process::has_master() {
@@ -88,7 +98,7 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
         );
     }
     if main_domain(conf).is_err() {
-        return;
+        return false;
     }
     // Those that run in threads are imported there: nginx's thread does not wait for them.
     let is_threaded =
@@ -103,7 +113,7 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
             }
         });
     }
-    threads::start(conf, threaded);
+    threads::start(conf, threaded)
 }
 
 /// The applications with their domains. All interpreters are made before anything is imported, because each
@@ -176,6 +186,7 @@ fn start_python(conf: &MainConf) -> Result<&'static Interpreter, String> {
 
 /// Ends the exchanges that are left, then runs the `atexit` functions.
 pub fn stop_worker() {
+    workers::end();
     if MAIN.get().is_none() {
         return;
     }

@@ -22,6 +22,7 @@ use crate::nginx::{self, Code, Flow, Output, Redirect, Request, Spool, Wake, ent
 use crate::ngx_http_wsgi_module;
 use crate::py::PyBlock;
 use crate::stats::Flight;
+use crate::workers;
 use crate::wsgi::{Exchange, Meter};
 
 /// Where a request stands.
@@ -361,6 +362,7 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> Code {
             return nginx::INTERNAL_SERVER_ERROR;
         };
         job.attach_to(r);
+        workers::request_begins();
         // SAFETY: the job lives in the request's pool.
         if !unsafe { r.on_end(request_ends, job) } {
             return nginx::INTERNAL_SERVER_ERROR;
@@ -377,6 +379,7 @@ unsafe extern "C" fn request_ends(job: *mut core::ffi::c_void) {
         Some(_) => exec::threads::conclude(job),
         None => exec::inline::conclude(job),
     });
+    entry::quietly(workers::request_ends);
 }
 
 /// Where nginx tells that the body is there.

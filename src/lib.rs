@@ -12,9 +12,9 @@ mod handover;
 mod life;
 mod py;
 mod shared;
-#[allow(dead_code)] // Some of it is called by the executor with threads only.
 mod stats;
 mod status;
+mod workers;
 mod wsgi;
 
 // The rooms that call nginx cannot be linked into a test binary.

@@ -12,7 +12,7 @@ use crate::conf::{self, LocationConf, MainConf};
 use crate::exec;
 use crate::nginx::{self, Level, Log, entry, pool, process};
 use crate::py;
-use crate::{stats, status, variables};
+use crate::{stats, status, variables, workers};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::add),
@@ -54,7 +54,8 @@ unsafe extern "C" fn preflight(cycle: *mut ngx_cycle_t, _conf: *mut c_void) -> *
     entry::guard(conf::FAILED, || {
         // SAFETY: nginx passes the new cycle.
         let cycle = unsafe { &*cycle };
-        match status::reserve(cycle).and_then(|()| exec::preflight::run(cycle)) {
+        let reserved = status::reserve(cycle).and_then(|()| workers::ask_for_table(cycle));
+        match reserved.and_then(|()| exec::preflight::run(cycle)) {
             Ok(()) => ptr::null_mut(),
             Err(()) => conf::FAILED,
         }

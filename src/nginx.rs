@@ -5,6 +5,7 @@
 
 mod accel;
 mod address;
+pub mod alarm;
 mod bell;
 mod body;
 pub mod child;
@@ -12,6 +13,7 @@ pub mod entry;
 pub mod event;
 mod headers;
 pub mod hold;
+pub mod listening;
 pub mod log;
 mod output;
 pub mod pool;
@@ -23,10 +25,11 @@ pub mod zone;
 
 pub use accel::{Ignored, Redirect, ResponseRules};
 pub use address::LocalAddress;
+pub use alarm::Alarm;
 pub use bell::Bell;
 pub use body::{ClientBody, OwnedBody};
 pub use event::Wake;
-pub use headers::{Ranges, ResponseHead, add_header};
+pub use headers::{Ranges, ResponseHead};
 pub use log::{Level, Log};
 pub use output::{Flow, HeadFlow, Output, is_one_buffer, regular_file_size};
 pub use request::{Headers, Request};

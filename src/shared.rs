@@ -4,7 +4,7 @@
 //! the heap.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 /// What a piece begins at, so that two of them share no cache line.
@@ -23,6 +23,8 @@ unsafe impl Shared for AtomicU8 {}
 unsafe impl Shared for AtomicU32 {}
 // SAFETY: an atomic.
 unsafe impl Shared for AtomicU64 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicI64 {}
 
 /// A piece of shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,10 +32,11 @@ SCRAPER = ("application/openmetrics-text;version=1.0.0;q=0.5,application/openmet
 
 
 @pytest.mark.parametrize("accept, query, kind", [
-    (None, "", HTML), ("*/*", "", HTML), ("image/png", "", HTML), ("application/json", "", JSON), (SCRAPER, "", PROMETHEUS),
+    (None, "", HTML), ("*/*", "", HTML), ("image/png", "", HTML), ("application/json", "", JSON),
+    (SCRAPER, "", PROMETHEUS), (None, "?format=prometheus", PROMETHEUS),
     ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "", HTML),
     ("text/plain; version=0.0.4", "", PROMETHEUS), ("application/openmetrics-text", "", PROMETHEUS),
-    ("text/html", "?format=json", JSON), ("application/json", "?format=html", HTML), (None, "?format=prometheus", PROMETHEUS),
+    ("text/html", "?format=json", JSON), ("application/json", "?format=html", HTML),
     (None, "?stacks=1&format=prometheus", PROMETHEUS), (None, "?other=1", HTML),
 ])
 def test_format(nginx, accept, query, kind):

@@ -202,7 +202,8 @@ def test_stacks_of_a_worker_that_keeps_the_gil(nginx):
     wait_notes(server, "greedy")
     (request,) = wait_requests(server)
     seen = status(server, "&stacks=1")
-    answered = {process["pid"]: process["has_answered"] for worker in seen["workers"] for process in worker["processes"]}
+    processes = [process for worker in seen["workers"] for process in worker["processes"]]
+    answered = {process["pid"]: process["has_answered"] for process in processes}
     assert answered.pop(request["pid"]) is False
     assert list(answered.values()) == [True]
     assert seen["requests"][0]["stack"] is None
@@ -237,10 +238,11 @@ def test_in_a_browser(nginx, folder, width):
     wait_requests(server)
     text = server.get("/status?stacks=1").text
     # The page in a frame of the width of the window, because a window cannot be as narrow as a phone.
-    (folder / "frame.html").write_text(f"""<!DOCTYPE html><iframe id="page" style="width:{width}px;height:3000px;border:0"
+    (folder / "frame.html").write_text(f"""<!DOCTYPE html><iframe style="width:{width}px;height:3000px;border:0"
         srcdoc="{html.escape(text)}" onload="const page = this.contentDocument; const root = page.documentElement;
+        const cells = [...page.querySelectorAll('th, td, dd, dt')];
         document.title = JSON.stringify([root.scrollWidth, root.clientWidth, page.title,
-        [...page.querySelectorAll('th, td, dd, dt')].filter(e => e.scrollWidth > e.clientWidth + 1).length])"></iframe>""")
+                                         cells.filter(e => e.scrollWidth > e.clientWidth + 1).length])"></iframe>""")
     done = subprocess.run([chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000",
                            f"--user-data-dir={folder}/browser", "--dump-dom", f"file://{folder}/frame.html"],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90)

@@ -255,7 +255,7 @@ def test_a_single_process(nginx):
 
 @pytest.mark.parametrize("begins_with", [SERVER, "location / { wsgi_pass app.py; }"], ids=["status", "nothing"])
 def test_reloads_of_a_single_process(nginx, begins_with):
-    """nginx accepts no connection any more after HUP in this mode; those that it has go on, in the old configuration."""
+    """nginx accepts no connection any more after HUP in this mode; those that it has go on as they were."""
     server = serve(nginx, APP, begins_with, master=False, apps={f"app{n}.py": PRELUDE + APP for n in range(40)})
     more = "".join(f"location /{n}/ {{ wsgi_pass app{n}.py; }}" for n in range(40))
     with server.connect() as client:

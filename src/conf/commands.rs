@@ -45,7 +45,7 @@ const fn flag(name: &'static CStr, offset: usize) -> ngx_command_t {
 }
 
 /// nginx's view of the directives; docs/directives.md is the users'.
-pub static mut COMMANDS: [ngx_command_t; 38] = [
+pub static mut COMMANDS: [ngx_command_t; 41] = [
     // Which application.
     command(c"wsgi_pass", PASS | NGX_CONF_TAKE12, set::pass),
     command(c"wsgi_protocol", EVERYWHERE | NGX_CONF_TAKE1, set::protocol),
@@ -69,6 +69,13 @@ pub static mut COMMANDS: [ngx_command_t; 38] = [
         ..main_command(c"wsgi_preflight", NGX_CONF_FLAG, ngx_conf_set_flag_slot)
     },
     main_command(c"wsgi_preflight_timeout", NGX_CONF_TAKE1, set::preflight_timeout),
+    // The workers.
+    main_command(c"wsgi_max_requests", NGX_CONF_TAKE12, set::max_requests),
+    main_command(c"wsgi_max_memory", NGX_CONF_TAKE1, set::max_memory),
+    ngx_command_t {
+        offset: offset_of!(MainConf, admission),
+        ..main_command(c"wsgi_admission", NGX_CONF_FLAG, ngx_conf_set_flag_slot)
+    },
     // The request.
     flag(c"wsgi_pass_authorization", offset_of!(LocationConf, pass_authorization)),
     flag(c"wsgi_pass_request_body", offset_of!(LocationConf, pass_request_body)),

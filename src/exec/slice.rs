@@ -10,9 +10,9 @@ use pyo3::types::PyDict;
 use crate::conf::{Mechanism, Service};
 use crate::error::Error;
 use crate::handler::{State, Turn};
-use crate::nginx::{Level, pool, process, regular_file_size};
+use crate::nginx::{pool, process, regular_file_size};
 use crate::py::PyBlock;
-use crate::stats::{self, Reason};
+use crate::workers::{self, Reason};
 use crate::wsgi::{Draft, Environ, Exchange, Gateway, Head, Step};
 
 use super::line::{Given, Line, Offer};
@@ -110,13 +110,7 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
                     let file = app.file(self.py).unwrap_or_default();
                     self.line.tell(move |job| {
                         job.is_stale.set(true);
-                        if process::quit_gracefully() {
-                            stats::replaced(Reason::Reload);
-                            let text = format!(
-                                "wsgi: script {file:?} has changed, this worker quits gracefully to be replaced"
-                            );
-                            job.request().log().write(Level::Notice, text);
-                        }
+                        workers::replace(Reason::Changed(file));
                     });
                 }
                 false

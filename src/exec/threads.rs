@@ -6,6 +6,7 @@
 //! has given a block waits at its task's desk until the block is with the kernel.
 
 mod bin;
+mod census;
 mod inbox;
 mod pool;
 mod run;
@@ -40,11 +41,11 @@ const NAP: ngx_msec_t = 60_000;
 /// What a client is told to wait for when there is no room, in seconds.
 const RETRY_AFTER: &[u8] = b"1";
 
-/// Starts the pools of `conf`. `apps` are imported by the first thread.
-pub fn start(conf: &MainConf, apps: Vec<(Arc<App>, &'static Domain)>) {
-    let Some(interpreter) = crate::py::Interpreter::main() else { return };
+/// Starts the pools of `conf`. `apps` are imported by the first thread. False if there is none.
+pub fn start(conf: &MainConf, apps: Vec<(Arc<App>, &'static Domain)>) -> bool {
+    let Some(interpreter) = crate::py::Interpreter::main() else { return false };
     if conf.pools.is_empty() || !inbox::open() {
-        return;
+        return false;
     }
     for (app, pool) in &conf.threaded {
         let (threads, _) = pool.load();
@@ -55,6 +56,7 @@ pub fn start(conf: &MainConf, apps: Vec<(Arc<App>, &'static Domain)>) {
         let apps = apps.take().unwrap_or_default();
         pool.value.start(interpreter, move || run::import(apps));
     }
+    true
 }
 
 /// A turn of `job`: hands it to its pool, or answers the thread that works for it.
@@ -204,7 +206,7 @@ fn refuse(job: &Job, text: impl FnOnce() -> String) -> Turn {
     if let Some(more) = job.service().pool.as_ref().and_then(|pool| pool.complain()) {
         r.log().write(Level::Error, format!("wsgi: {}{more}", text()));
     }
-    nginx::add_header(r, b"Retry-After", RETRY_AFTER);
+    r.set_header(b"Retry-After", RETRY_AFTER);
     let rc: Code = nginx::SERVICE_UNAVAILABLE;
     job.state.set(State::Closing(rc));
     Turn::Finish(rc)

@@ -13,7 +13,6 @@ use nginx_sys::{
 
 use super::accel::ResponseRules;
 use super::pool;
-use super::request::Request;
 use super::shim::{
     ngx_wsgi_request_set_allow_ranges, ngx_wsgi_request_set_disable_not_modified,
     ngx_wsgi_request_set_header_only, ngx_wsgi_request_set_single_range,
@@ -96,12 +95,6 @@ pub(super) unsafe fn keep<'a>(
         unsafe { set_field(r, name, value)? };
     }
     Some(())
-}
-
-/// Adds a header to a response that nginx makes by itself. Without memory it is left out.
-pub fn add_header(r: Request<'_>, name: &[u8], value: &[u8]) {
-    // SAFETY: the request is live.
-    let _ = unsafe { push(r.as_ptr(), name, value) };
 }
 
 /// Lets the range filter work, unless the application speaks of ranges itself. The filter looks at the

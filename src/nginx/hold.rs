@@ -4,16 +4,11 @@
 //! nginx waits for timers, so while somebody is to be waited for there is one; `worker_shutdown_timeout` bounds
 //! it as it bounds connections.
 
-use core::cell::Cell;
-use core::ptr;
+use core::cell::{Cell, OnceCell};
 
-use nginx_sys::{
-    ngx_add_timer, ngx_core_conf_t, ngx_core_module, ngx_current_msec, ngx_event_t, ngx_exiting,
-    ngx_msec_t,
-};
+use nginx_sys::{ngx_core_conf_t, ngx_core_module, ngx_current_msec, ngx_exiting, ngx_msec_t};
 
-use super::entry;
-use super::log;
+use super::alarm::Alarm;
 use super::request::Request;
 
 /// How often the timer looks, in milliseconds.
@@ -24,25 +19,13 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
     /// When the worker was first seen to be quitting.
     static QUITTING: Cell<Option<ngx_msec_t>> = const { Cell::new(None) };
-    static EVENT: Cell<*mut ngx_event_t> = const { Cell::new(ptr::null_mut()) };
+    static ALARM: OnceCell<&'static Alarm> = const { OnceCell::new() };
 }
 
 /// Has a quitting worker wait until `let_go` is called. On nginx's thread.
 pub fn hold() {
     COUNT.set(COUNT.get() + 1);
-    if EVENT.get().is_null() {
-        // SAFETY: a zeroed event is valid. It is never freed, since it may be in nginx's tree of timers.
-        let event: &'static mut ngx_event_t = Box::leak(Box::new(unsafe { core::mem::zeroed() }));
-        event.handler = Some(look);
-        event.log = log::process_log().as_ptr();
-        EVENT.set(event);
-    }
-    // SAFETY: the event lives for ever, and only nginx's thread touches it.
-    unsafe {
-        if (*EVENT.get()).timer_set() == 0 {
-            ngx_add_timer(EVENT.get(), INTERVAL);
-        }
-    }
+    set();
 }
 
 /// Takes one `hold` back.
@@ -50,13 +33,14 @@ pub fn let_go() {
     COUNT.set(COUNT.get().saturating_sub(1));
 }
 
-unsafe extern "C" fn look(event: *mut ngx_event_t) {
-    entry::quietly(|| {
-        if COUNT.get() > 0 && !is_out_of_time() {
-            // SAFETY: nginx passes the event, whose timer it has taken away.
-            unsafe { ngx_add_timer(event, INTERVAL) };
-        }
-    });
+fn set() {
+    ALARM.with(|alarm| alarm.get_or_init(|| Alarm::awaited(look)).set(INTERVAL));
+}
+
+fn look() {
+    if COUNT.get() > 0 && !is_out_of_time() {
+        set();
+    }
 }
 
 /// Whether the worker has been quitting for longer than `worker_shutdown_timeout`.

@@ -32,11 +32,6 @@ impl<'a> Log<'a> {
         Self(unsafe { &*log })
     }
 
-    /// The log for nginx's structures.
-    pub(super) fn as_ptr(self) -> *mut ngx_log_t {
-        core::ptr::from_ref(self.0).cast_mut()
-    }
-
     /// Logs `text` with the context that nginx adds: client, server, request.
     pub fn write(self, level: Level, text: impl AsRef<[u8]>) {
         write(level, self.0, text.as_ref());

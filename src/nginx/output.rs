@@ -17,9 +17,11 @@ use crate::block::Block;
 use super::accel::{Redirect, ResponseRules, survives_redirect};
 use super::headers::{self, Ranges, ResponseHead};
 use super::pool;
+use super::process;
 use super::request::Request;
 use super::shim::{
-    NGX_WSGI_SSL_BUFFERED, NGX_WSGI_V2_BUFFERED, ngx_wsgi_request_aio, ngx_wsgi_request_header_only,
+    NGX_WSGI_SSL_BUFFERED, NGX_WSGI_V2_BUFFERED, ngx_wsgi_request_aio,
+    ngx_wsgi_request_header_only, ngx_wsgi_request_set_keepalive,
 };
 use super::spool::Spool;
 use super::{Code, ERROR};
@@ -153,6 +155,10 @@ impl<B: Block> Output<B> {
             self.is_head_sent = true;
             let ranges = head.ranges;
             headers::apply(self.r, head, rules)?;
+            if process::is_ending() {
+                // nginx closes the connection after the response, but older ones do not say so.
+                ngx_wsgi_request_set_keepalive(self.r, 0);
+            }
             let rc = ngx_http_send_header(self.r);
             self.is_in_parts = ranges == Ranges::Multiple
                 && (*self.r).headers_out.status == NGX_HTTP_PARTIAL_CONTENT as usize;

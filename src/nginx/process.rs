@@ -92,9 +92,9 @@ pub fn become_worker(cycle: &ngx_cycle_t) -> Result<(), String> {
 pub fn quit_gracefully() -> bool {
     // SAFETY: flags that nginx's own signal handler sets, and that its loop looks at after each turn.
     unsafe {
-        let is_ending = ngx_quit != 0 || ngx_exiting != 0 || ngx_terminate != 0;
+        let was_ending = is_ending();
         ngx_quit = 1;
-        !is_ending
+        !was_ending
     }
 }
 
@@ -102,6 +102,12 @@ pub fn quit_gracefully() -> bool {
 pub fn exit_at_once() -> ! {
     // SAFETY: ends the process without running destructors, which is the purpose.
     unsafe { libc::_exit(1) }
+}
+
+/// Whether this worker takes no new connections any more: it is to end, or ends.
+pub fn is_ending() -> bool {
+    // SAFETY: as above.
+    unsafe { ngx_quit != 0 || ngx_exiting != 0 || ngx_terminate != 0 }
 }
 
 /// Whether nginx starts, as opposed to a reload or `nginx -t`.
@@ -147,6 +153,39 @@ pub fn worker_processes(cycle: &ngx_cycle_t) -> usize {
             usize::try_from(workers).unwrap_or(1)
         }
     }
+}
+
+/// This process, and which of the workers it is. One that is started again has the number of the one before.
+pub fn identity() -> (u32, usize) {
+    // SAFETY: set by nginx before any hook of a module runs in this process, and only read here.
+    unsafe { (std::process::id(), ngx_worker) }
+}
+
+/// Whether there is a process with this number; 0 is none.
+pub fn is_alive(pid: u32) -> bool {
+    let Ok(pid @ 1..) = libc::pid_t::try_from(pid) else { return false };
+    // SAFETY: signal 0 only asks.
+    let asked = unsafe { libc::kill(pid, 0) };
+    asked == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// The memory that this process occupies, in bytes. `None` where the system does not tell.
+pub fn resident_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    // SAFETY: asks for a constant.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    Some(pages * u64::try_from(size).ok()?)
+}
+
+/// A number from 0 to `most`, from the generator that nginx has seeded for this worker.
+pub fn random(most: u64) -> u64 {
+    unsafe extern "C" {
+        fn random() -> core::ffi::c_long;
+    }
+    // SAFETY: touches the C library's own state only, as nginx does on this thread.
+    let number = unsafe { random() };
+    number.unsigned_abs() % most.saturating_add(1)
 }
 
 /// The first word of nginx's command line.

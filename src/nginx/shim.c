@@ -52,6 +52,43 @@ ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h)
 }
 
 
+ngx_uint_t
+ngx_wsgi_listening_is_shared(const ngx_listening_t *ls)
+{
+#if (NGX_HAVE_REUSEPORT)
+    return !ls->reuseport;
+#else
+    return 1;
+#endif
+}
+
+
+ngx_int_t
+ngx_wsgi_listening_start(ngx_event_t *rev)
+{
+    ngx_uint_t  flags;
+
+    flags = 0;
+
+#if (NGX_HAVE_EPOLLEXCLUSIVE)
+
+    if (ngx_use_exclusive_accept) {
+        flags = NGX_EXCLUSIVE_EVENT;
+    }
+
+#endif
+
+    return ngx_add_event(rev, NGX_READ_EVENT, flags);
+}
+
+
+ngx_int_t
+ngx_wsgi_listening_stop(ngx_event_t *rev)
+{
+    return ngx_del_event(rev, NGX_READ_EVENT, NGX_DISABLE_EVENT);
+}
+
+
 #define NGX_WSGI_REQUEST_BIT(field)                                                                \
     ngx_uint_t ngx_wsgi_request_##field(const ngx_http_request_t *r) { return r->field; }          \
     void ngx_wsgi_request_set_##field(ngx_http_request_t *r, ngx_uint_t value) { r->field = value; }

@@ -42,6 +42,7 @@
     _(ngx_http_request_t)                                                                          \
     _(ngx_http_variable_t)                                                                         \
     _(ngx_http_variable_value_t)                                                                   \
+    _(ngx_listening_t)                                                                             \
     _(ngx_log_t)                                                                                   \
     _(ngx_module_t)                                                                                \
     _(ngx_path_t)                                                                                  \
@@ -78,6 +79,15 @@ enum { NGX_WSGI_SOCKADDR_STRLEN = NGX_SOCKADDR_STRLEN };
  * a second reference for its expires, gzip and cache logic.  NGX_ERROR when memory runs out.
  */
 ngx_int_t ngx_wsgi_set_cache_control(ngx_http_request_t *r, ngx_table_elt_t *h);
+
+
+/*
+ * A listening socket of this worker: whether the worker shares it with others (it does not with "reuseport"),
+ * and its read event switched on and off.  On with the flags that nginx itself has used at the start.
+ */
+ngx_uint_t ngx_wsgi_listening_is_shared(const ngx_listening_t *ls);
+ngx_int_t ngx_wsgi_listening_start(ngx_event_t *rev);
+ngx_int_t ngx_wsgi_listening_stop(ngx_event_t *rev);
 
 
 /*

@@ -34,6 +34,7 @@ fn is_answer(answered: &AtomicU32, number: u32) -> bool {
 }
 
 /// Whether this process has been asked and has not answered.
+#[cfg(test)]
 pub fn stacks_asked() -> bool {
     here().is_some_and(|Here { table, slot, .. }| {
         slot.is_some_and(|slot| {

@@ -9,9 +9,11 @@ use crate::exec::name;
 use crate::exec::report::Failure;
 use crate::handler::{Job, State, Then};
 use crate::handover::Inbox;
-use crate::nginx::{Bell, Level, entry, hold, log, process};
+use crate::nginx::{Bell, Level, entry, hold, log};
+use crate::workers::{self, Reason};
 
 use super::bin;
+use super::census;
 use super::task::{Message, Task};
 
 static INBOX: Inbox<Message> = Inbox::new();
@@ -101,10 +103,12 @@ fn receive(message: Message) {
                 log::process_log().write_all(level, text, traceback);
             }
         }
-        Message::Replace => {
-            process::quit_gracefully();
-        }
+        Message::Replace => workers::replace(Reason::Stuck),
+        Message::Imported => workers::start_serving(),
         Message::Leave(task) => {
+            if let Some(pool) = &task.service.pool {
+                census::leave(pool);
+            }
             if task.is_awaited.swap(false, Ordering::Relaxed) {
                 hold::let_go();
             }

@@ -3,7 +3,7 @@
 //! Made with the configuration, started by each worker that serves, closed when the configuration goes. Its
 //! threads keep their state in Python as long as they live, so that `threading.local` works as in any server.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::nginx::{Level, log, process};
 use crate::py::Interpreter;
 use crate::wsgi::App;
 
+use super::census;
 use super::run;
 use super::task::Task;
 
@@ -24,6 +25,8 @@ pub struct Pool {
     owner: Owner,
     queue: Queue<Task>,
     is_started: AtomicBool,
+    /// Requests that nginx's thread has given to it and not heard the end of; only touched there.
+    given: AtomicUsize,
     complaint: Mutex<Complaint>,
 }
 
@@ -64,6 +67,7 @@ impl Pool {
             owner,
             queue: Queue::new(threads, queue),
             is_started: AtomicBool::new(false),
+            given: AtomicUsize::new(0),
             complaint: Mutex::default(),
         }
     }
@@ -109,6 +113,16 @@ impl Pool {
         (self.queue.threads(), self.queue.load())
     }
 
+    /// Counts a request that comes. True if a thread was idle.
+    pub(super) fn has_entered(&self) -> bool {
+        self.given.fetch_add(1, Ordering::Relaxed) < self.queue.threads()
+    }
+
+    /// Counts a request that goes. True if a thread becomes idle.
+    pub(super) fn has_left(&self) -> bool {
+        self.given.fetch_sub(1, Ordering::Relaxed) <= self.queue.threads()
+    }
+
     /// Whether its threads have been started.
     pub fn is_started(&self) -> bool {
         self.is_started.load(Ordering::Relaxed)
@@ -134,6 +148,7 @@ impl Pool {
         STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(self));
         let mut first: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(first));
         let threads = self.queue.threads();
+        census::start(threads);
         for number in 1..=threads {
             let (pool, first) = (Arc::clone(self), first.take());
             let number = number as u32;
@@ -154,6 +169,15 @@ impl Pool {
                 return log::write_line(Level::Error, text.as_bytes());
             }
         }
+    }
+
+    /// Takes a request out that no thread has taken. False if one has.
+    pub(super) fn withdraw(&self, task: &Arc<Task>) -> bool {
+        let is_out = self.queue.withdraw(task);
+        if is_out {
+            census::leave(self);
+        }
+        is_out
     }
 
     /// Has the threads leave when they have done what waits.

@@ -219,6 +219,7 @@ pub fn import(apps: Vec<(Arc<App>, &'static Domain)>) {
             }
         });
     }
+    inbox::send(Message::Imported);
 }
 
 /// Tells an interpreter, once, how this thread is called.

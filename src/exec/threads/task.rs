@@ -19,7 +19,7 @@ use crate::nginx::{Level, OwnedBody};
 use crate::stats::{self, Flight};
 use crate::wsgi::Snapshot;
 
-use super::{Pool, inbox};
+use super::{Pool, census, inbox};
 
 /// A request in the hands of a pool.
 pub struct Task {
@@ -75,6 +75,8 @@ pub enum Message {
     Log(Arc<Task>, Level, Failure),
     /// The thread has done with the request.
     Leave(Arc<Task>),
+    /// The applications have been imported.
+    Imported,
 }
 
 impl Task {
@@ -199,12 +201,13 @@ impl Task {
     pub fn queue(self: &Arc<Self>, pool: &Pool) {
         self.stats.queued();
         self.flight.set_state(stats::State::Queued);
+        census::enter(pool);
         pool.queue().push(Arc::clone(self));
     }
 
     /// Takes it out of the queue again. False if it is not there any more.
     pub fn withdraw(self: &Arc<Self>) -> bool {
-        let is_out = self.service.pool.as_ref().is_some_and(|pool| pool.queue().withdraw(self));
+        let is_out = self.service.pool.as_ref().is_some_and(|pool| pool.withdraw(self));
         if is_out {
             self.stats.unqueued();
         }
