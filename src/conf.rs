@@ -119,6 +119,8 @@ pub struct LocationConf {
     pub reload_mechanism: Option<Mechanism>,
     pub pass_authorization: Flag,
     pub pass_request_body: Flag,
+    /// Whether nginx reads the body before the application is called.
+    pub request_buffering: Option<Placed<bool>>,
     /// Milliseconds; `Some(None)` is `off`.
     pub block_warning: Option<Option<ngx_msec_t>>,
     pub threads: Option<Placed<Threads>>,
@@ -186,6 +188,7 @@ impl Default for LocationConf {
             reload_mechanism: None,
             pass_authorization: Flag::default(),
             pass_request_body: Flag::default(),
+            request_buffering: None,
             block_warning: None,
             threads: None,
             queue_timeout: None,
@@ -252,6 +255,12 @@ impl LocationConf {
             let app = self.service.as_ref().map(|service| &service.app);
             conf.zip(app).map(|(conf, app)| conf.stats_of(app)).unwrap_or_default()
         })
+    }
+
+    /// Whether the application is called while the body still arrives.
+    pub fn streams_body(&self) -> bool {
+        let is_buffered = self.request_buffering.as_ref().is_none_or(|placed| placed.value);
+        !is_buffered && !self.pass_request_body.is_off()
     }
 
     /// What this location serves.

@@ -18,7 +18,9 @@ use crate::exec::runner::Runner;
 use crate::exec::watchdog::{self, Watch};
 use crate::exec::{self, Domain, inline::Inline, threads::Task};
 use crate::nginx::event::{self, WriteEvent};
-use crate::nginx::{self, Code, Flow, Output, Redirect, Request, Spool, Wake, entry, pool};
+use crate::nginx::{
+    self, Code, Flow, Output, Redirect, Request, Spool, Upload, Wake, entry, pool, upload,
+};
 use crate::ngx_http_wsgi_module;
 use crate::py::PyBlock;
 use crate::stats::Flight;
@@ -85,6 +87,8 @@ pub struct Job {
     pub meter: RefCell<Meter>,
     /// What `write()` could not send at once. Boxed, because hardly a request has one.
     pub spool: RefCell<Option<Box<Spool>>>,
+    /// The body, if it still arrives when the application is called.
+    pub upload: RefCell<Option<Upload>>,
     /// What it has in Python, if nginx's thread runs the application.
     pub exchange: RefCell<Option<Exchange<Inline>>>,
     /// What a thread has of it, if a pool runs the application.
@@ -210,6 +214,7 @@ impl Job {
             output: RefCell::new(unsafe { Output::new(r.as_ptr(), conf.output_buffering.is_on()) }),
             meter: RefCell::default(),
             spool: RefCell::new(None),
+            upload: RefCell::new(None),
             exchange: RefCell::new(None),
             task: OnceCell::new(),
             has_left: Cell::new(false),
@@ -257,6 +262,7 @@ impl Job {
             Turn::Sleep(milliseconds) => {
                 exec::keep_in_mind(self);
                 self.wake.sleep(r, milliseconds);
+                self.listen();
             }
             Turn::Wait => self.wait(),
             Turn::Yield => {
@@ -274,11 +280,20 @@ impl Job {
     fn wait(&self) {
         exec::keep_in_mind(self);
         if event::wait_for_write(self.request(), resume).is_err() {
-            self.finish(nginx::ERROR);
+            return self.finish(nginx::ERROR);
+        }
+        self.listen();
+    }
+
+    /// Who waits for the client also hears of the body, if that still arrives.
+    fn listen(&self) {
+        if self.is_body_arriving() {
+            upload::listen(self.request(), body_comes);
         }
     }
 
-    fn finish(&self, rc: Code) {
+    /// Ends the request, whatever a thread still does for it.
+    pub fn finish(&self, rc: Code) {
         self.stop();
         self.request().finalize(rc);
     }
@@ -289,6 +304,9 @@ impl Job {
         exec::threads::abandon(self);
         self.wake.cancel();
         event::stop(self.request());
+        if self.is_body_arriving() {
+            upload::stop(self.request());
+        }
     }
 
     /// Runs a step of the machine outside of the request's own events.
@@ -299,6 +317,10 @@ impl Job {
     /// nginx says that the request can go on.
     fn go_on(&self) {
         let r = self.request();
+        // While a subrequest has the connection's events nothing else tells that there is more of the body.
+        if !self.receive_body() {
+            return;
+        }
         match self.state.get() {
             State::Draining(then) => match event::write_event(r) {
                 WriteEvent::Delayed => self.wait(),
@@ -367,7 +389,7 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> Code {
         if !unsafe { r.on_end(request_ends, job) } {
             return nginx::INTERNAL_SERVER_ERROR;
         }
-        r.read_body(body_read)
+        if conf.streams_body() { r.read_body_unbuffered(body_read) } else { r.read_body(body_read) }
     })
 }
 
@@ -382,11 +404,14 @@ unsafe extern "C" fn request_ends(job: *mut core::ffi::c_void) {
     entry::quietly(workers::request_ends);
 }
 
-/// Where nginx tells that the body is there.
+/// Where nginx tells that the body is there, or that it has begun to read it.
 unsafe extern "C" fn body_read(r: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the live request that `read_body` was called for.
     if let Some(job) = Job::of_request(unsafe { Request::from_ptr(r) }) {
         step(job, |job| {
+            if job.conf().streams_body() {
+                job.upload.replace(Upload::begin(job.request()));
+            }
             job.state.set(State::Calling);
             job.drive();
         });
@@ -398,6 +423,14 @@ unsafe extern "C" fn resume(r: *mut ngx_http_request_t) {
     // SAFETY: nginx passes the live request whose handler this is.
     if let Some(job) = Job::of_request(unsafe { Request::from_ptr(r) }) {
         step(job, Job::go_on);
+    }
+}
+
+/// Where nginx tells that there is more of the body, or that there will not be.
+unsafe extern "C" fn body_comes(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx passes the live request whose handler this is.
+    if let Some(job) = Job::of_request(unsafe { Request::from_ptr(r) }) {
+        step(job, Job::body_event);
     }
 }
 

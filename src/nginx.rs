@@ -21,6 +21,7 @@ pub mod process;
 mod request;
 mod shim;
 mod spool;
+pub mod upload;
 pub mod zone;
 
 pub use accel::{Ignored, Redirect, ResponseRules};
@@ -34,6 +35,7 @@ pub use log::{Level, Log};
 pub use output::{Flow, HeadFlow, Output, is_one_buffer, regular_file_size};
 pub use request::{Headers, Request};
 pub use spool::{Spool, os_error_text};
+pub use upload::Upload;
 
 /// nginx's return code as its functions spell it.
 pub type Code = nginx_sys::ngx_int_t;
@@ -49,3 +51,5 @@ pub const NOT_FOUND: Code = nginx_sys::NGX_HTTP_NOT_FOUND as Code;
 pub const SERVICE_UNAVAILABLE: Code = nginx_sys::NGX_HTTP_SERVICE_UNAVAILABLE as Code;
 pub const GATEWAY_TIME_OUT: Code = nginx_sys::NGX_HTTP_GATEWAY_TIME_OUT as Code;
 pub const REQUEST_TIME_OUT: Code = nginx_sys::NGX_HTTP_REQUEST_TIME_OUT as Code;
+pub const REQUEST_ENTITY_TOO_LARGE: Code = nginx_sys::NGX_HTTP_REQUEST_ENTITY_TOO_LARGE as Code;
+pub const CLIENT_CLOSED_REQUEST: Code = nginx_sys::NGX_HTTP_CLIENT_CLOSED_REQUEST as Code;

@@ -23,8 +23,7 @@ def test_example_loads(nginx, example):
 def test_named_directives_are_documented():
     documented = set(re.findall(r"^## (wsgi_\w+)$", DIRECTIVES, flags=re.M))
     # Variables, and the names of wsgi_status.
-    documented |= {name for row in re.findall(r"^\| (`.+?) \|", DIRECTIVES, flags=re.M)
-                   for name in re.findall(r"wsgi_\w+", row)}
+    documented |= set(re.findall(r"`\$?(wsgi_\w+)`", DIRECTIVES))
     assert {name for name in re.findall(r"(?<![\w.-])wsgi_\w+", TEXT)} <= documented
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from harness.apps import PRELUDE, notes, touch, wait_notes
 from harness.interpreters import ENABLE, NAMES, THREE, answers, three
-from test_examples import interpreter
+from harness.venv import frameworks
 
 
 def test_same_module_names_with_different_paths(nginx):
@@ -103,7 +103,7 @@ def test_two_django_projects_with_different_settings(nginx, folder):
             apps[f"{site}/{name.format(site=site)}"] = text.format(site=site, language=language,
                                                                    folder=folder / site)
     server = nginx("location /red/ { wsgi_pass red/wsgi.py; } location /blue/ { wsgi_pass blue/wsgi.py; }",
-                   http=f"{ENABLE} wsgi_python_executable {interpreter()}; wsgi_block_warning off;", apps=apps)
+                   http=f"{ENABLE} wsgi_python_executable {frameworks()}; wsgi_block_warning off;", apps=apps)
     for _ in range(3):
         assert server.get("/red/").text == "red Montag /red/red", server.tail()
         assert server.get("/blue/").text == "blue lundi /blue/blue"

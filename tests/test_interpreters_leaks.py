@@ -156,6 +156,7 @@ def test_clients_that_leave_and_workers_that_end(nginx):
             wait_for(lambda: not any(client.request("GET", f"/{number}/alive").json() for number in range(COUNT)),
                      "every body is closed")
             return [objects for objects, _, _ in counts(client)]
+    leave(2)
     first, second = leave(10), leave(30)
     growth = [after - before for before, after in zip(first, second)]
     assert max(growth) <= 5, growth

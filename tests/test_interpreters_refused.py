@@ -106,7 +106,7 @@ def test_after_the_main_interpreter_a_sub_interpreter_is_refused(nginx, http):
                   "location / { wsgi_use_main_interpreter on; wsgi_pass one.py; } location /two { wsgi_pass two.py; }")
     assert server.get("/").text == "ok"
     assert server.get("/two").status == 500
-    assert len(complaints(server, "two")) == 1
+    wait_for(lambda: len(complaints(server, "two")) == 1, server.tail)
 
 
 @pytest.mark.slow

@@ -219,4 +219,4 @@ def test_15_flags_are_true_bools_and_truthful(nginx):
             return answer(start_response, flags)
         """
     assert serve(nginx, text).get("/flags").json() == [bool(THREADS), False, False]
-    assert serve(nginx, text, workers=2).get("/flags").json() == [False, True, False]
+    assert serve(nginx, text, workers=2).get("/flags").json() == [bool(THREADS), True, False]

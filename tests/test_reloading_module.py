@@ -170,6 +170,7 @@ def test_a_dotted_module(nginx, folder):
         "shop/__init__.py": PRELUDE + "note('import package')\n",
         "shop/web.py": script(0, "from . import helper\nnote(__name__, helper.NAME)\n"),
         "shop/helper.py": PRELUDE + "NAME = 'first'\nnote('import helper')\n"})
+    assert number(server) == 0
     for each in (1, 2):
         text = script(each, "from . import helper\nimport shop.web\nnote(__name__, helper.NAME)\n")
         edit(folder / "shop/web.py", text)

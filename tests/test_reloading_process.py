@@ -68,6 +68,8 @@ def test_one_more_answer_by_the_old_code(nginx, folder):
 
 def test_edit_after_edit(nginx, folder):
     server = site(nginx)
+    # With threads a request may come during the import, and an edit too.
+    assert server.get("/").text.split()[0] == "0"
     seen = {server.worker}
     for each in range(1, 6):
         edit(folder / "app.py", script(each))
@@ -205,6 +207,7 @@ def test_in_sub_interpreters(nginx, folder):
     server = site(nginx, "location / { wsgi_pass app.py; } location /2 { wsgi_pass two.py; }",
                   http=HTTP + "wsgi_enable_subinterpreters on;", apps={"two.py": script(0)})
     old = server.worker
+    assert server.get("/2").text == f"0 {old}"
     edit(folder / "two.py", script(1))
     answer = server.get("/")
     assert (answer.text, answer.header("Refresh")) == (f"0 {old}", None)

@@ -121,6 +121,7 @@ def application(environ, start_response):
 def test_at_import(nginx, folder):
     (folder / "loud").write_text("")
     server = nginx("location / { wsgi_pass app.py; }", apps={"app.py": APP})
+    server.wait_for_log("printed at import")
     assert payload(server) == ["printed at import"]
 
 

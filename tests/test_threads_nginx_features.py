@@ -130,6 +130,42 @@ def application(environ, start_response):
     assert len(wait_notes(server, "close large", 7)) == 7
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_page_and_its_parts_never_wait_for_each_other(nginx, threads):
+    """What is postponed behind a part does not keep the thread that the part needs."""
+    server = serve(nginx, """
+        def at_nested(environ, start_response):
+            depth = int(environ["PATH_INFO"].split("/")[2])
+            start_response("200 OK", [("Content-Type", "text/html")])
+            inner = b'<!--#include virtual="/nested/%d" -->' % (depth - 1) if depth else b""
+            return Body(b"%d(" % depth, inner, b"x" * 1000, b")", name=depth)
+
+        def at_written(environ, start_response):
+            write = start_response("200 OK", [("Content-Type", "text/html")])
+            write(b'<<!--#include virtual="/nested/1" -->')
+            write(b"|")
+            return [b">"]
+        """, threads=threads, http="ssi on;", h2c=True)
+    nested = b"".join(b"%d(" % depth for depth in range(5, -1, -1)) + (b"x" * 1000 + b")") * 6
+    h2 = server.h2()
+    for ask_for in (server.get, lambda target: h2.request("GET", target)):
+        assert bytes(ask_for("/nested/5").body) == nested
+        assert bytes(ask_for("/written").body) == b"<1(0(" + (b"x" * 1000 + b")") * 2 + b"|>"
+    assert server.get("/hello").body == b"hello"
+    assert len(wait_notes(server, "close", 16)) == 16
+
+
+def test_an_error_page_for_what_nginx_answers_in_our_place(nginx):
+    """Found only as the head is sent: nginx comes back for the page."""
+    server = serve(nginx, APP, server="wsgi_threads 2; location / { wsgi_pass app.py; error_page 412 416 /sorry; }",
+                   http="wsgi_allow_ranges on;")
+    for headers, status in (([("If-Match", '"two"')], 412), ([("Range", "bytes=9999999-")], 416)):
+        for _ in range(2):
+            answer = server.get("/body", headers)
+            assert (answer.status, answer.body) == (status, b"sorry for /body")
+    assert server.get("/body").body == BODY
+
+
 def test_parts_run_in_several_threads(nginx):
     server = serve(nginx, APP, threads=3, http="ssi on;")
     assert server.get("/page?/meet,/ok,/meet").body == b"<met|ok|met>"

@@ -114,6 +114,8 @@ fn inherit(prev: &LocationConf, conf: &mut LocationConf) {
     conf.reload_mechanism = conf.reload_mechanism.or(prev.reload_mechanism);
     conf.pass_authorization = conf.pass_authorization.or(prev.pass_authorization);
     conf.pass_request_body = conf.pass_request_body.or(prev.pass_request_body);
+    conf.request_buffering =
+        conf.request_buffering.take().or_else(|| prev.request_buffering.clone());
     conf.block_warning = conf.block_warning.or(prev.block_warning);
     conf.threads = conf.threads.take().or_else(|| prev.threads.clone());
     conf.queue_timeout = conf.queue_timeout.or(prev.queue_timeout);
@@ -162,6 +164,12 @@ fn complete(
         Ok(pool) => pool,
         Err((place, text)) => return cf.error_at(place, &text),
     };
+    if let Some(buffering) = conf.request_buffering.as_ref().filter(|placed| !placed.value)
+        && pool.is_none()
+    {
+        let text = "\"wsgi_request_buffering off\" needs \"wsgi_threads\"";
+        return cf.error_at(buffering, text);
+    }
     conf.service = Some(Arc::new(service(core, conf, app, pool)));
     merge_temp_path(cf, prev, conf)
 }

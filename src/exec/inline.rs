@@ -34,8 +34,8 @@ impl Host for Inline {
 }
 
 impl Body for ClientBody {
-    fn remaining(&self) -> u64 {
-        ClientBody::remaining(self)
+    fn remaining(&self) -> Option<u64> {
+        Some(ClientBody::remaining(self))
     }
 }
 

@@ -27,14 +27,25 @@ struct Inside {
     thread: Option<c_ulong>,
     /// Whether an exception has been sent to it.
     is_interrupted: bool,
+    /// Whether it is in close().
+    is_closing: bool,
 }
 
 impl Runner {
     /// The calling thread begins to run the application.
     pub fn begin(&self, _py: Python<'_>) {
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        *inside = Inside { thread: Some(py::this_thread()), is_interrupted: false };
+        *inside = Inside { thread: Some(py::this_thread()), ..Inside::default() };
         self.clock.start();
+    }
+
+    /// It goes on with close(), which is to be spared: the client's leaving is no reason to cut it short.
+    pub fn closes(&self, py: Python<'_>) {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.is_closing = true;
+        if core::mem::take(&mut inside.is_interrupted) {
+            py::forget_interruption(py);
+        }
     }
 
     /// It has done. An exception that comes too late is taken back, so that it hits nothing else.
@@ -51,7 +62,9 @@ impl Runner {
     pub fn interrupt(&self, py: Python<'_>, domain: &Domain, interruption: Interruption) -> bool {
         // `begin` and `end` are called attached as well, so nothing changes meanwhile.
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(thread) = inside.thread.filter(|_| self.clock.read().1) else { return false };
+        let is_spared = inside.is_closing && interruption == Interruption::Disconnected;
+        let is_inside = |_: &c_ulong| self.clock.read().1 && !is_spared;
+        let Some(thread) = inside.thread.filter(is_inside) else { return false };
         inside.is_interrupted = true;
         domain.interpreter.package().interrupt(py, thread, interruption);
         true

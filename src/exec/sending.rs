@@ -214,6 +214,10 @@ impl Job {
             }
             _ => Ranges::Single,
         };
+        if whole.is_some() && self.is_body_arriving() {
+            // The application has all that it wanted to read; nginx cannot use the connection for more.
+            self.request().end_keepalive();
+        }
         let head = ResponseHead {
             status: head.status(),
             status_line: head.status_line(),

@@ -11,6 +11,7 @@ mod inbox;
 mod pool;
 mod run;
 mod task;
+mod upload;
 
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use run::Threaded;
 pub use task::Task;
 
 use task::{Answer, Message};
+use upload::BodyPipe;
 
 /// How long a request sleeps before it looks again whether it is still wanted, in milliseconds.
 const NAP: ngx_msec_t = 60_000;
@@ -109,7 +111,13 @@ pub fn conclude(job: &Job) {
         let is_running = !task.is_queued();
         task.abandon();
         if is_running && job.state.get() != State::Done && !job.has_left.get() {
-            watchdog::client_left(task);
+            // Not while close() runs for a response that is complete.
+            let is_finished = job.output.borrow().is_finished();
+            if matches!(job.state.get(), State::Sending | State::Draining(Then::Send))
+                && !is_finished
+            {
+                watchdog::client_left(task);
+            }
             // The work is to come to its end, with or without the client.
             if !job.request().is_cut_off() && !task.is_awaited.swap(true, Ordering::Relaxed) {
                 hold::hold();
@@ -190,14 +198,23 @@ fn prepare(job: &Job) -> Result<Arc<Task>, Error> {
         }
     }
     parts::find_constants(r, job.service());
-    let snapshot = parts::with(r, conf, |parts| Ok(Snapshot::new(parts)))?;
+    let pipe = job.is_body_arriving().then(BodyPipe::new);
+    let snapshot = parts::with(r, conf, |mut parts| {
+        if pipe.is_some() {
+            parts.content_length = r.announced_length();
+        } else if conf.streams_body() && r.is_chunked() {
+            // Whether it has come already must make no difference.
+            parts.content_length = None;
+        }
+        Ok(Snapshot::new(parts))
+    })?;
     let body = if conf.pass_request_body.is_off() { Ok(None) } else { OwnedBody::of(r) };
     let body = body.map_err(|error| {
         r.log().write(Level::Error, format!("wsgi: dup() of the body's file failed: {error}"));
         Error::Nginx
     })?;
     // SAFETY: the job's drop abandons its task.
-    Ok(Arc::new(unsafe { Task::new(job, domain, snapshot, body) }))
+    Ok(Arc::new(unsafe { Task::new(job, domain, snapshot, body, pipe) }))
 }
 
 /// Answers 503 in place of the application. `text`: what the log is told, once a second.

@@ -215,7 +215,7 @@ fn length(buf: &ngx_buf_t) -> u64 {
     }
 }
 
-fn memory(buf: &ngx_buf_t) -> Option<&'static [u8]> {
+pub(super) fn memory(buf: &ngx_buf_t) -> Option<&'static [u8]> {
     let in_memory = buf.temporary() != 0 || buf.memory() != 0 || buf.mmap() != 0;
     in_memory.then(|| {
         // SAFETY: nginx's in-memory buffers hold initialised bytes from pos to last, which live as long

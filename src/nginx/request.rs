@@ -16,7 +16,11 @@ use nginx_sys::{
 use super::address::{self, LocalAddress};
 use super::body::ClientBody;
 use super::log::Log;
-use super::shim::{ngx_wsgi_is_closing, ngx_wsgi_is_user_checked, ngx_wsgi_request_hold};
+use super::shim::{
+    ngx_wsgi_is_closing, ngx_wsgi_is_user_checked, ngx_wsgi_request_hold,
+    ngx_wsgi_request_reading_body, ngx_wsgi_request_request_body_no_buffering,
+    ngx_wsgi_request_set_keepalive, ngx_wsgi_request_set_request_body_no_buffering,
+};
 use super::{headers, pool};
 
 /// A live request.
@@ -266,17 +270,42 @@ impl<'r> Request<'r> {
     /// Whether the client announced a body: Content-Length, chunked, or HTTP/2 without a length.
     pub fn has_body(self) -> bool {
         let headers = &self.raw().headers_in;
-        headers.content_length_n >= 0 || headers.chunked() != 0
+        headers.content_length_n >= 0 || self.is_chunked()
     }
 
-    /// A reader over the body, `None` if nginx has read none.
+    /// The length of the body that the client has announced; `None` for one that comes in chunks, or like
+    /// that.
+    pub fn announced_length(self) -> Option<u64> {
+        let headers = &self.raw().headers_in;
+        if self.is_chunked() { None } else { u64::try_from(headers.content_length_n).ok() }
+    }
+
+    /// Whether the body comes without an announced length.
+    pub fn is_chunked(self) -> bool {
+        self.raw().headers_in.chunked() != 0
+    }
+
+    /// Whether nginx still reads the body, for whoever it does so.
+    pub fn is_reading_body(self) -> bool {
+        // SAFETY: a main request lives longer than its subrequests.
+        unsafe { ngx_wsgi_request_reading_body(self.raw().main) != 0 }
+    }
+
+    /// Whether nginx still reads the body, and gives it away while it does.
+    pub fn is_unbuffered(self) -> bool {
+        // SAFETY: the request is live.
+        self.is_reading_body()
+            && unsafe { ngx_wsgi_request_request_body_no_buffering(self.as_ptr()) != 0 }
+    }
+
+    /// A reader over the body, `None` if nginx has read none, or not all of it.
     ///
     /// # Safety
     /// nginx must have read the body, and the reader must be dropped before the request ends.
     pub unsafe fn body(self) -> Option<ClientBody> {
         // SAFETY: request_body is null or valid; the chain stays as it is (contract).
         unsafe {
-            let body = self.raw().request_body.as_ref()?;
+            let body = self.raw().request_body.as_ref().filter(|_| !self.is_reading_body())?;
             Some(ClientBody::new(body.bufs)).filter(|body| body.remaining() > 0)
         }
     }
@@ -336,6 +365,23 @@ impl<'r> Request<'r> {
             value.value = body;
             ngx_http_send_response(r, status.into(), &mut content_type, &mut value)
         }
+    }
+
+    /// The same for a body that is given away while nginx reads it: calls `then` as soon as nginx has begun,
+    /// see `Upload`. A body that nginx has read already, before a redirect for example, stays what it is.
+    pub fn read_body_unbuffered(
+        self,
+        then: unsafe extern "C" fn(*mut ngx_http_request_t),
+    ) -> super::Code {
+        // SAFETY: the request is live.
+        unsafe { ngx_wsgi_request_set_request_body_no_buffering(self.as_ptr(), 1) };
+        self.read_body(then)
+    }
+
+    /// Tells the client, with the head, that the connection ends with the response.
+    pub fn end_keepalive(self) {
+        // SAFETY: the request is live.
+        unsafe { ngx_wsgi_request_set_keepalive(self.as_ptr(), 0) };
     }
 
     /// Has `handler` called with `data` when the request ends, before anything of it is freed or closed.

@@ -1,10 +1,10 @@
 //! `wsgi.input`: the request's body as a file object.
 //!
 //! The bytes stay where nginx put them, in memory or in a temporary file; reading copies them once, into
-//! the `bytes` object that the application gets. Emptied when the request ends: later use raises
-//! `ValueError`, as on a closed file.
+//! the `bytes` object that the application gets. Those that have not come yet are waited for, where the host
+//! can wait. Emptied when the request ends: later use raises `ValueError`, as on a closed file.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::ffi::CStr;
 use std::io::{self, BufRead, Read};
 
@@ -17,85 +17,119 @@ use crate::py::{Class, Instance, Method, Methods};
 
 use super::Host;
 
-/// The source of the bytes.
+/// The source of the bytes. Its `Read` and `BufRead` never wait.
 pub trait Body: BufRead + 'static {
-    /// How many bytes are left.
-    fn remaining(&self) -> u64;
+    /// How many bytes are left; `None` if they have not all come yet.
+    fn remaining(&self) -> Option<u64>;
+
+    /// Waits, and lets other threads run, until some bytes are there or the end is: `wanted` of them, or as
+    /// many as the source likes to give at once.
+    ///
+    /// # Errors
+    /// They will not come.
+    fn wait(&mut self, _py: Python<'_>, _wanted: usize) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The value of a `wsgi.input` object.
-pub struct Input<H: Host>(RefCell<State<H::Body>>);
+pub struct Input<H: Host> {
+    state: RefCell<State<H::Body>>,
+    /// The request has ended, perhaps while another thread waits for the body.
+    is_ended: Cell<bool>,
+}
 
 enum State<B> {
     Open(B),
     /// A request without a body, for all such requests alike.
     Empty,
-    /// The request has ended.
-    Ended,
 }
 
 impl<H: Host> Input<H> {
     /// An input that reads from `body`.
     pub fn new(body: H::Body) -> Self {
-        Self(RefCell::new(State::Open(body)))
+        Self::in_state(State::Open(body))
     }
 
     /// An input at its end, which may be shared by any number of requests.
     pub fn empty() -> Self {
-        Self(RefCell::new(State::Empty))
+        Self::in_state(State::Empty)
+    }
+
+    fn in_state(state: State<H::Body>) -> Self {
+        Self { state: RefCell::new(state), is_ended: Cell::new(false) }
     }
 
     /// Lets go of the body.
     pub fn end(&self) {
-        self.0.replace(State::Ended);
+        self.is_ended.set(true);
+        if let Ok(mut state) = self.state.try_borrow_mut() {
+            *state = State::Empty;
+        }
     }
 
     /// Runs `f` with the body, or returns `None` if there is none.
     fn with<R>(&self, f: impl FnOnce(&mut H::Body) -> PyResult<R>) -> PyResult<Option<R>> {
         let mut state = self
-            .0
+            .state
             .try_borrow_mut()
             .map_err(|_| PyRuntimeError::new_err("wsgi.input is being read by another thread"))?;
-        match &mut *state {
+        let result = match &mut *state {
             State::Open(body) => f(body).map(Some),
             State::Empty => Ok(None),
-            State::Ended => {
-                Err(PyValueError::new_err("wsgi.input is used after its request ended"))
-            }
+        };
+        if self.is_ended.get() {
+            *state = State::Empty;
+            return Err(PyValueError::new_err("wsgi.input is used after its request ended"));
         }
+        result
     }
 
     fn read<'py>(&self, py: Python<'py>, size: Option<u64>) -> PyResult<Bound<'py, PyBytes>> {
-        let data = self.with(|body| {
-            let length = body.remaining().min(size.unwrap_or(u64::MAX));
-            PyBytes::new_with(py, length as usize, |buffer| Ok(body.read_exact(buffer)?))
-        })?;
+        let size = size.unwrap_or(u64::MAX);
+        let data =
+            self.with(|body| match body.remaining() {
+                Some(left) => PyBytes::new_with(py, left.min(size) as usize, |buffer| {
+                    Ok(body.read_exact(buffer)?)
+                }),
+                None => Ok(gather(py, body, size, None)?),
+            })?;
         Ok(data.unwrap_or_else(|| PyBytes::new(py, b"")))
     }
 
     fn read_line<'py>(&self, py: Python<'py>, size: Option<u64>) -> PyResult<Bound<'py, PyBytes>> {
-        let line = self.with(|body| Ok(line(py, body, size.unwrap_or(u64::MAX))?))?;
+        let line =
+            self.with(|body| Ok(gather(py, body, size.unwrap_or(u64::MAX), Some(b'\n'))?))?;
         Ok(line.unwrap_or_else(|| PyBytes::new(py, b"")))
     }
 }
 
-fn line<'py, B: Body>(py: Python<'py>, body: &mut B, size: u64) -> io::Result<Bound<'py, PyBytes>> {
-    let available = body.fill_buf()?;
-    let available = &available[..available.len().min(usize::try_from(size).unwrap_or(usize::MAX))];
-    // Mostly the whole line is there, and is copied once.
-    let whole = match memchr::memchr(b'\n', available) {
-        Some(end) => Some(end + 1),
-        None if available.len() as u64 == size => Some(available.len()),
-        None => None,
-    };
-    if let Some(length) = whole {
-        let line = PyBytes::new(py, &available[..length]);
+/// The next `size` bytes: fewer at the end of the body, or if `last` comes before.
+fn gather<'py, B: Body>(
+    py: Python<'py>,
+    body: &mut B,
+    size: u64,
+    last: Option<u8>,
+) -> io::Result<Bound<'py, PyBytes>> {
+    let mut gathered = Vec::new();
+    let mut left = usize::try_from(size).unwrap_or(usize::MAX);
+    while left > 0 {
+        body.wait(py, if last.is_some() { 1 } else { left })?;
+        let available = body.fill_buf()?;
+        let available = &available[..available.len().min(left)];
+        let found = last.and_then(|last| memchr::memchr(last, available)).map(|at| at + 1);
+        let length = found.unwrap_or(available.len());
+        left = if found.is_some() || length == 0 { 0 } else { left - length };
+        if left == 0 && gathered.is_empty() {
+            // Mostly all of it is there, and is copied once.
+            let whole = PyBytes::new(py, &available[..length]);
+            body.consume(length);
+            return Ok(whole);
+        }
+        gathered.extend_from_slice(&available[..length]);
         body.consume(length);
-        return Ok(line);
     }
-    let mut line = Vec::new();
-    body.take(size).read_until(b'\n', &mut line)?;
-    Ok(PyBytes::new(py, &line))
+    Ok(PyBytes::new(py, &gathered))
 }
 
 impl<H: Host> Class for Input<H> {

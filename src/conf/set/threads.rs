@@ -6,11 +6,11 @@ use core::ffi::c_char;
 
 use nginx_sys::{ngx_conf_t, ngx_msec_t};
 
-use crate::conf::ext::ConfExt;
+use crate::conf::ext::{ConfExt, FAILED};
 use crate::conf::{LocationConf, MainConf, Threads};
 use crate::exec::{DEFAULT_QUEUE, Pool};
 
-use super::{DONE, is_duplicate, say, time};
+use super::{DONE, choice, is_duplicate, say, time};
 
 /// More threads than this in one pool are a mistake.
 const MAX_THREADS: usize = 1024;
@@ -85,6 +85,18 @@ setter! {
     /// `wsgi_slow_log time`
     slow_log(cf, conf: LocationConf) {
         limit(cf, &mut conf.slow_log)
+    }
+}
+
+setter! {
+    /// `wsgi_request_buffering on|off`
+    request_buffering(cf, conf: LocationConf) {
+        if conf.request_buffering.is_some() {
+            return is_duplicate();
+        }
+        let Some(value) = choice(cf, &[("on", true), ("off", false)]) else { return FAILED };
+        conf.request_buffering = Some(cf.placed(value));
+        DONE
     }
 }
 

@@ -17,11 +17,12 @@ use crate::exec::writing::{Refused, Written};
 use crate::exec::{Domain, report, watchdog};
 use crate::handler::{Job, State, Turn};
 use crate::handover::Queue;
-use crate::nginx::{self, Flow, Level, OwnedBody, entry};
+use crate::nginx::{self, Flow, Level, entry};
 use crate::py::{Interpreter, PyBlock};
-use crate::wsgi::{App, Body, Draft, Exchange, Host, LineLog, Writer};
+use crate::wsgi::{App, Draft, Exchange, Host, LineLog, Writer};
 
 use super::task::{Answer, Message, Task};
+use super::upload::TaskBody;
 use super::{bin, inbox};
 
 /// Blocks that end a response are copied, if they are not more than this many bytes together, and the thread
@@ -35,14 +36,8 @@ pub struct Threaded;
 impl Host for Threaded {
     type Writer = TaskWriter;
     type Log = TaskLog;
-    type Body = OwnedBody;
+    type Body = TaskBody;
     const HAS_THREADS: bool = true;
-}
-
-impl Body for OwnedBody {
-    fn remaining(&self) -> u64 {
-        OwnedBody::remaining(self)
-    }
 }
 
 /// `wsgi.errors` of one request.
@@ -250,7 +245,7 @@ fn serve(task: &Arc<Task>) {
         let gateway = &task.domain.threaded;
         let writer = TaskWriter { task: Arc::clone(task), thread: thread::current().id() };
         let log = TaskLog(Arc::clone(task));
-        let exchange = match Exchange::new(py, gateway, writer, log, body) {
+        let exchange = match Exchange::new(py, gateway, writer, log, TaskBody::new(task, body)) {
             Ok(exchange) => exchange,
             Err(error) => {
                 let error = Error::Raised(error);
@@ -278,10 +273,13 @@ fn serve(task: &Arc<Task>) {
             // close() may take long, and nginx has something to send.
             inbox::ring();
         }
+        task.runner.closes(py);
         if let Err(raised) = exchange.end(py, gateway) {
             let failure = report::describe_close(py, task.domain, &task.service.app, &raised);
             inbox::send(Message::Log(Arc::clone(task), Level::Error, failure));
         }
         task.runner.end(py);
+        // Another thread of the application may be reading.
+        task.end_body();
     });
 }

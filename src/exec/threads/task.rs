@@ -19,6 +19,7 @@ use crate::nginx::{Level, OwnedBody};
 use crate::stats::{self, Flight};
 use crate::wsgi::Snapshot;
 
+use super::upload::{BodyPipe, End};
 use super::{Pool, census, inbox};
 
 /// A request in the hands of a pool.
@@ -34,6 +35,8 @@ pub struct Task {
     pub stats: stats::App,
     /// Its line in the status.
     pub flight: Flight,
+    /// Where the body comes over, if it still arrives.
+    pub pipe: Option<BodyPipe>,
     request: Mutex<Option<(Snapshot, Option<OwnedBody>)>>,
     job: AtomicPtr<Job>,
     desk: Desk<Call, Answer>,
@@ -89,6 +92,7 @@ impl Task {
         domain: &'static Domain,
         snapshot: Snapshot,
         body: Option<OwnedBody>,
+        pipe: Option<BodyPipe>,
     ) -> Self {
         Self {
             service: Arc::clone(job.service()),
@@ -99,6 +103,7 @@ impl Task {
             runner: Arc::default(),
             stats: job.conf().stats(),
             flight: job.flight.take(),
+            pipe,
             request: Mutex::new(Some((snapshot, body))),
             job: AtomicPtr::new(ptr::from_ref(job).cast_mut()),
             desk: Desk::new(),
@@ -220,5 +225,13 @@ impl Task {
         self.is_gone.store(true, Ordering::Release);
         self.withdraw();
         self.desk.answer(Answer::Gone);
+        self.end_body();
+    }
+
+    /// Nobody is to wait for the body any more.
+    pub fn end_body(&self) {
+        if let Some(pipe) = &self.pipe {
+            pipe.end(End::Gone);
+        }
     }
 }
