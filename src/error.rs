@@ -28,6 +28,8 @@ pub enum Error {
     Short { sent: u64, declared: u64 },
     /// Its interpreter could not be made, which has been logged.
     NoInterpreter,
+    /// No thread of its pool could be started, which has been logged.
+    NoThreads,
     /// nginx could not do its part (out of memory, a failed temporary file); logged where it happened.
     Nginx,
     /// A variable in the configuration has a value that makes no sense.
@@ -71,6 +73,7 @@ impl fmt::Display for Error {
                 f,
                 "sent {sent} of the {declared} bytes of its Content-Length, the connection is closed"
             ),
+            Self::NoThreads => write!(f, "cannot run, none of its threads could start"),
             Self::NoInterpreter => write!(f, "cannot run, its interpreter did not start"),
             Self::Nginx => write!(f, "could not be served"),
             Self::Configuration(text) => write!(f, "cannot be called: {text}"),

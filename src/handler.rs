@@ -197,6 +197,13 @@ impl Job {
 
     /// The thread that works for it takes too long, and works for nobody from now on.
     pub fn time_out(&self) {
+        let is_answered = self.output.borrow().is_finished()
+            || matches!(self.state.get(), State::Draining(Then::End | Then::Close(_)));
+        if is_answered || self.is_over() {
+            // It is in close(), for which the client does not wait.
+            self.has_left.set(true);
+            return self.drive();
+        }
         self.has_failed.set(true);
         self.finish(if self.is_head_sent() { nginx::ERROR } else { nginx::GATEWAY_TIME_OUT });
     }
@@ -303,10 +310,25 @@ impl Job {
         self.state.set(State::Done);
         exec::threads::abandon(self);
         self.wake.cancel();
-        event::stop(self.request());
-        if self.is_body_arriving() {
-            upload::stop(self.request());
+        if self.has_request() {
+            event::stop(self.request());
+            if self.is_body_arriving() {
+                upload::stop(self.request());
+            }
         }
+    }
+
+    /// Whether the request is this job's. nginx may have given it to another one of ours, for an error page,
+    /// while the head was sent.
+    pub fn has_request(&self) -> bool {
+        Self::of_request(self.request()).is_none_or(|job| ptr::eq(job, self))
+    }
+
+    /// The last job that `r` was, also after an internal redirect has taken it away from us.
+    pub fn last_of<'r>(r: Request<'r>) -> Option<&'r Self> {
+        // SAFETY: the pool is that of the request, which is alive.
+        let mut jobs = unsafe { pool::all::<Self>(r.pool()) };
+        jobs.find(|job| ptr::eq(job.r, r.as_ptr()))
     }
 
     /// Runs a step of the machine outside of the request's own events.
@@ -336,6 +358,10 @@ impl Job {
                         Flow::Again => return self.wait(),
                         Flow::Taken => {
                             event::stop_waiting(r);
+                            if self.task.get().is_some() {
+                                // Before its thread goes on, which can drop them.
+                                self.release();
+                            }
                             self.drained(then);
                         }
                         Flow::Gone => self.state.set(State::Closing(nginx::ERROR)),

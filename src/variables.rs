@@ -43,7 +43,7 @@ unsafe extern "C" fn get(
     entry::guard(nginx::ERROR, || {
         // SAFETY: nginx passes a live request and a place for the value.
         let (r, value) = unsafe { (Request::from_ptr(r), &mut *value) };
-        let Some(job) = Job::of_request(r) else {
+        let Some(job) = Job::last_of(r) else {
             value.set_not_found(1);
             return nginx::OK;
         };

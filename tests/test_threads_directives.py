@@ -11,8 +11,8 @@ PASS = "location / { wsgi_pass app.py; }"
 
 
 def conflict(new, old):
-    return re.compile(re.escape(f'"{THREADS} {new}" conflicts with "{THREADS} {old}" in ') + r"\S+/nginx.conf:\d+"
-                      + re.escape('; an application has one pool of threads, or use "wsgi_thread_pool"'))
+    return re.compile(re.escape(f'"{THREADS} {new}" conflicts with "{THREADS} {old}" of ') + r"\S+/nginx.conf:\d+"
+                      + re.escape('; an application has one pool of threads, or a "wsgi_thread_pool"'))
 
 
 @pytest.mark.parametrize("text", [
@@ -98,7 +98,7 @@ def test_an_unknown_pool(nginx, app, place):
 def test_a_pool_twice(nginx, app):
     app("")
     refuses(nginx(PASS, http=f"{POOL} p threads=1;\n{POOL} p threads=1 queue=2;\n", start=False),
-            f"{POOL} p threads=1 queue=2;", re.compile(f'duplicate "{POOL}" "p", the first is in \\S+/nginx.conf:\\d+'))
+            f"{POOL} p threads=1 queue=2;", re.compile(f'duplicate "{POOL}" "p", the first one is that of \\S+/nginx.conf:\\d+'))
 
 
 def test_a_queue_belongs_to_the_pool(nginx, app):
@@ -175,13 +175,18 @@ def test_named_pools_and_inline_for_one_application(nginx, app):
     """, http=f"{POOL} p threads=1; {POOL} q threads=2;", start=False))
 
 
-def test_unbuffered_input_needs_threads(nginx, app):
+@pytest.mark.parametrize("place", ["http", "location"])
+def test_unbuffered_input_needs_threads(nginx, app, place):
     app("")
     text = "wsgi_request_buffering off;"
-    message = '"wsgi_request_buffering off" needs "wsgi_threads"'
-    refuses(nginx(f"location / {{\n{text}\nwsgi_pass app.py; wsgi_threads 0; }}", start=False), text, message)
-    refuses(nginx("location / { wsgi_threads 0; wsgi_pass app.py; }", http=f"\n{text}\n", start=False),
-            text, message)
-    accepts(nginx(f"{text} {THREADS} 2; {PASS}", start=False))
-    # Only where an application is.
-    accepts(nginx(f"location /a {{ {text} }} location / {{ {THREADS} 2; {text} wsgi_pass app.py; }}", start=False))
+    config = f"location / {{\n{text if place == 'location' else ''}\nwsgi_pass app.py; wsgi_threads 0; }}"
+    server = nginx(config, http=f"\n{text}\n" if place == "http" else "", start=False)
+    refuses(server, text, '"wsgi_request_buffering off" needs "wsgi_threads"')
+
+
+def test_unbuffered_input_where_it_may_be(nginx, app):
+    """Only a location with an application is looked at."""
+    app("")
+    text = "wsgi_request_buffering off;"
+    accepts(nginx(f"{text} location /a {{ {text} }} location / {{ {THREADS} 2; {text} wsgi_pass app.py; }}",
+                  start=False))

@@ -72,7 +72,8 @@ def test_bodies_of_all_sizes(nginx, buffer, how):
             assert answer.json()[:2] == expected(body)[:2]
             if size or how == "plain":
                 assert answer.json()[2] == str(size)
-    assert not [target for target in open_fds(server.worker).values() if "temp_client_body" in target]
+    wait_for(lambda: not [target for target in open_fds(server.worker).values() if "temp_client_body" in target],
+             "the temporary files are closed")
 
 
 @pytest.mark.parametrize("only", ["on", "clean", "off"])

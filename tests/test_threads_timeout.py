@@ -99,7 +99,7 @@ STUCK = r'\[error\].*wsgi: application "\S+/app\.py" does not end after its wsgi
 @pytest.mark.parametrize("threads", [1, 0])
 @pytest.mark.parametrize("target", ["/forever", "/computes"])
 def test_504_and_an_exception_in_the_thread(nginx, threads, target):
-    server = serve(nginx, APP, threads=threads, http=f"{NAME} 200ms; wsgi_block_warning off;")
+    server = serve(nginx, APP, threads=threads, http=f"{NAME} 500ms; wsgi_block_warning off;")
     worker = server.worker
     assert server.get("/hello").body == b"hello"
     assert server.get(target).status == 504
@@ -186,7 +186,7 @@ def test_close_is_part_of_it(nginx):
 
 
 def test_an_application_may_catch_it(nginx):
-    server = serve(nginx, APP, threads=1, http=f"{NAME} 200ms;")
+    server = serve(nginx, APP, threads=1, http=f"{NAME} 500ms;")
     worker = server.worker
     assert server.get("/catches").status == 504
     wait_notes(server, "caught")

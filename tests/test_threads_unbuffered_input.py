@@ -141,16 +141,14 @@ def test_http_2(nginx):
 
 
 @pytest.mark.parametrize("how", ["plain", "chunked", "tls", "h2"])
-@pytest.mark.parametrize("size", [0, 1, 1000, 20_000, 3 * MIB])
-def test_bodies_of_all_sizes(nginx, how, size):
+def test_bodies_of_all_sizes(nginx, how):
     server = serve(nginx, APP, http=OFF, tls=True, h2c=True)
-    body = data(size)
-    for target in ("/digest?1000", "/digest", "/all"):
-        for _ in range(2):
-            if how == "h2":
-                answer = server.h2().request("POST", target, body=body)
-            else:
-                answer = server.post(target, body, tls=how == "tls", chunked=how == "chunked")
+    client = server.h2() if how == "h2" else server.connect(tls=how == "tls")
+    for size in (0, 1, 1000, 20_000, 3 * MIB):
+        body = data(size)
+        for target in ("/digest?1000", "/digest", "/all"):
+            options = {"chunked": True} if how == "chunked" else {}
+            answer = client.request("POST", target, body=body, **options)
             assert answer.status == 200, server.tail()
             assert answer.json() == expected(body)
     assert not [name for name in open_fds(server.worker).values() if "temp_client_body" in name]
@@ -222,11 +220,13 @@ def test_an_application_that_lets_it_pass(nginx):
     assert server.get("/hello").body == b"hello"
 
 
-def test_a_body_that_is_too_short_or_too_long_for_chunks(nginx):
+def test_chunks_that_are_none(nginx):
     server = serve(nginx, APP, http=OFF)
     client = server.connect()
-    client.send(b"POST /gone HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\nnonsense\r\n")
-    wait_notes(server, "raised")
+    client.send(b"POST /gone HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+    wait_notes(server, "first")
+    client.send(b"nonsense\r\n")
+    assert wait_notes(server, "raised")[0].startswith("raised True")
     client.read_rest()
     assert server.get("/hello").body == b"hello"
 
@@ -281,7 +281,7 @@ def test_client_max_body_size(nginx):
 def test_an_application_that_reads_slowly_stops_the_client(nginx):
     server = serve(nginx, APP, http=OFF + "client_body_buffer_size 16k;", h2c=True)
     before = rss(server.worker)
-    client = server.connect(sndbuf=4096)
+    client = server.connect()
     client.send(b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (32 * MIB))
     client.sock.setblocking(False)
     sent, block = 0, bytes(65536)
@@ -299,8 +299,8 @@ def test_an_application_that_reads_slowly_stops_the_client(nginx):
     assert settled(push) < 32 * MIB
     assert rss(server.worker) - before < 8 * MIB
     touch(server, "go")
-    wait_for(lambda: push() == 32 * MIB, lambda: f"{sent} bytes sent")
-    client.sock.settimeout(10)
+    client.sock.settimeout(20)
+    client.send(bytes(32 * MIB - sent))
     assert client.read_response().json() == 32 * MIB
 
 

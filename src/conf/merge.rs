@@ -239,8 +239,8 @@ fn pool<'a>(
                 Some(other) => {
                     let (file, line) = (&other.file, other.line);
                     let text = format!(
-                        "\"wsgi_threads {}\" conflicts with \"wsgi_threads {}\" in {file}:{line}; an \
-                         application has one pool of threads, or use \"wsgi_thread_pool\"",
+                        "\"wsgi_threads {}\" conflicts with \"wsgi_threads {}\" of {file}:{line}; an \
+                         application has one pool of threads, or a \"wsgi_thread_pool\"",
                         Pool::show(*threads, *queue),
                         other.value.shown(),
                     );

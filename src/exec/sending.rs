@@ -95,11 +95,12 @@ impl Job {
         }
     }
 
-    /// Whether a thread may go on although the client has not taken everything: with `wsgi_output_buffering`
-    /// the rest waits in a spool.
+    /// Whether a thread may go on although the client has not taken everything: the rest waits in a spool, with
+    /// `wsgi_output_buffering`, and while the output waits for that of a subrequest, which may need the thread.
     pub fn may_go_ahead(&self) -> bool {
         let length = self.spool.borrow().as_ref().map_or(0, |spool| spool.length());
-        self.output.borrow().is_buffering() && length < SPOOL_UP_TO
+        let may_spool = self.output.borrow().is_buffering() || !self.request().is_active();
+        may_spool && length < SPOOL_UP_TO
     }
 
     /// Whether so much is given by a thread that goes ahead of the client that most of it may have to be
@@ -230,6 +231,10 @@ impl Job {
         match flow {
             HeadFlow::Body => return true,
             HeadFlow::NoBody => self.state.set(State::Closing(nginx::OK)),
+            // An error page that is ours has the request now; our part of it is over.
+            HeadFlow::Ended(_) if !self.has_request() => {
+                self.state.set(State::Closing(nginx::DONE));
+            }
             HeadFlow::Ended(rc) => self.state.set(State::Closing(rc)),
             HeadFlow::Redirected(redirect) => self.state.set(State::Redirecting(redirect)),
         }

@@ -207,7 +207,12 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
             if draft.is_committed() {
                 return Ok(None);
             }
-            commit(draft, self.service).map(Some).ok_or(Error::NoStartResponse)
+            // Where nothing follows nothing will be held.
+            let head = match given {
+                Given::All(_) => draft.commit(),
+                _ => commit(draft, self.service),
+            };
+            head.map(Some).ok_or(Error::NoStartResponse)
         })?;
         self.line.give(self.py, Offer { head, given })
     }

@@ -43,7 +43,7 @@ const NAP: ngx_msec_t = 60_000;
 /// What a client is told to wait for when there is no room, in seconds.
 const RETRY_AFTER: &[u8] = b"1";
 
-/// Starts the pools of `conf`. `apps` are imported by the first thread. False if there is none.
+/// Starts the pools of `conf`. `apps` are imported by the first thread of all; false if it could not start.
 pub fn start(conf: &MainConf, apps: Vec<(Arc<App>, &'static Domain)>) -> bool {
     let Some(interpreter) = crate::py::Interpreter::main() else { return false };
     if conf.pools.is_empty() || !inbox::open() {
@@ -54,11 +54,16 @@ pub fn start(conf: &MainConf, apps: Vec<(Arc<App>, &'static Domain)>) -> bool {
         conf.stats_of(app).set_threads(threads as u32);
     }
     let mut apps = Some(apps);
-    for pool in &conf.pools {
-        let apps = apps.take().unwrap_or_default();
-        pool.value.start(interpreter, move || run::import(apps));
+    let mut is_importing = false;
+    // A pool that no location uses has no other owner than the configuration.
+    for pool in conf.pools.iter().filter(|pool| Arc::strong_count(&pool.value) > 1) {
+        let own = apps.take();
+        let is_first = own.is_some();
+        let has_threads =
+            pool.value.start(interpreter, move || own.into_iter().for_each(run::import));
+        is_importing |= is_first && has_threads;
     }
-    true
+    is_importing
 }
 
 /// A turn of `job`: hands it to its pool, or answers the thread that works for it.
@@ -71,6 +76,8 @@ pub fn run(job: &Job) -> Turn {
             _ => Turn::Finish(nginx::ERROR),
         };
     };
+    // Nobody comes back for one that has been concluded.
+    let has_left = job.has_left.get() || task.is_gone();
     match state {
         State::Draining(then) => {
             if job.may_go_ahead() {
@@ -78,8 +85,8 @@ pub fn run(job: &Job) -> Turn {
             }
             return Turn::Wait;
         }
-        State::Closing(rc) if job.has_left.get() => return Turn::Finish(rc),
-        State::Redirecting(redirect) if job.has_left.get() => return Turn::Redirect(redirect),
+        State::Closing(rc) if has_left => return Turn::Finish(rc),
+        State::Redirecting(redirect) if has_left => return Turn::Redirect(redirect),
         State::Closing(nginx::REQUEST_TIME_OUT) => task.answer(Answer::TimedOut),
         State::Closing(_) if job.output.borrow().is_gone() => task.answer(Answer::Gone),
         State::Closing(_) | State::Redirecting(_) | State::Done => task.answer(Answer::Over),
@@ -112,7 +119,8 @@ pub fn conclude(job: &Job) {
         task.abandon();
         if is_running && job.state.get() != State::Done && !job.has_left.get() {
             // Not while close() runs for a response that is complete.
-            let is_finished = job.output.borrow().is_finished();
+            // Borrowed: a filter ends the request inside our own turn.
+            let is_finished = job.output.try_borrow().is_ok_and(|output| output.is_finished());
             if matches!(job.state.get(), State::Sending | State::Draining(Then::Send))
                 && !is_finished
             {
@@ -196,6 +204,9 @@ fn prepare(job: &Job) -> Result<Arc<Task>, Error> {
         if let Some(main) = MainConf::of_cycle(crate::nginx::Request::cycle()) {
             start(main, Vec::new());
         }
+    }
+    if !job.service().pool.as_ref().is_some_and(|pool| pool.has_threads()) {
+        return Err(Error::NoThreads);
     }
     parts::find_constants(r, job.service());
     let pipe = job.is_body_arriving().then(BodyPipe::new);

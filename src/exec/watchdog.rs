@@ -4,6 +4,7 @@
 //! application can hold it up; it answers the client, and has the worker replaced. The inspector takes the GIL,
 //! which may take long, to log stacks and to raise exceptions.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -21,8 +22,9 @@ use super::runner::Runner;
 use super::threads::{self, Task};
 use super::{Domain, name};
 
-/// nginx's own thread, which keeps its worker from everything, has at least this time to come back.
-const LAST_GRACE: Duration = Duration::from_secs(2);
+/// The least time for somebody who may be held up by others: an application whose exception could not be
+/// raised for want of the GIL, and nginx's own thread, which keeps its worker from everything.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A clock that stands is looked at again after this time.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -42,12 +44,14 @@ struct Watched {
     stage: Mutex<Stage>,
 }
 
-/// What has been done about a run.
+/// What has been done about a run, and how long it had run by then.
 #[derive(Clone, Copy, Debug, Default)]
 struct Stage {
     is_slow: bool,
-    is_late: bool,
-    is_stuck: bool,
+    late: Option<Duration>,
+    /// The exception has been raised, for which the GIL was needed.
+    raised: Option<Duration>,
+    stuck: Option<Duration>,
 }
 
 /// What the inspector is to do.
@@ -70,6 +74,14 @@ struct Runs {
     next: Option<Instant>,
 }
 
+/// How many runs of this worker do not end.
+static STUCK: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether an application of this worker does not end.
+pub fn is_anyone_stuck() -> bool {
+    STUCK.load(Ordering::Relaxed) > 0
+}
+
 static WATCHDOG: OnceLock<Option<Watchdog>> = OnceLock::new();
 
 /// While it lives the run is watched.
@@ -77,6 +89,9 @@ pub struct Watch(Arc<Watched>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if self.0.stage().stuck.is_some() {
+            STUCK.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(Some(watchdog)) = WATCHDOG.get() {
             let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.all.retain(|run| !Arc::ptr_eq(run, &self.0));
@@ -184,16 +199,21 @@ impl Watched {
         change(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The limits that are still ahead: `wsgi_slow_log`; `wsgi_timeout`, twice that, and inline once more.
+    /// The limits that are still ahead: `wsgi_slow_log`; `wsgi_timeout`, the same time again after the
+    /// exception was raised, and inline once more.
     fn limits(&self) -> [Option<Duration>; 2] {
         let (stage, service) = (self.stage(), &self.service);
         let milliseconds = |limit: ngx_msec_t| Duration::from_millis(limit as u64);
         let timeout = service.timeout.map(milliseconds);
         let late = timeout.and_then(|timeout| match stage {
-            Stage { is_late: false, .. } => Some(timeout),
-            Stage { is_stuck: false, .. } => Some(timeout * 2),
+            Stage { late: None, .. } => Some(timeout),
             // A thread that is stuck is left alone.
-            Stage { .. } => self.task.is_none().then(|| timeout * 2 + timeout.max(LAST_GRACE)),
+            Stage { stuck: Some(at), .. } => {
+                let may_exit = self.task.is_none() && process::has_master();
+                may_exit.then(|| at + timeout.max(GRACE))
+            }
+            Stage { raised: Some(at), .. } => Some(at + timeout),
+            Stage { late: Some(at), .. } => Some(at + timeout.max(GRACE)),
         });
         [service.slow_log.filter(|_| !stage.is_slow).map(milliseconds), late]
     }
@@ -223,16 +243,17 @@ impl Watched {
             return;
         }
         match self.stage() {
-            Stage { is_late: false, .. } => {
-                self.set_stage(|stage| stage.is_late = true);
+            Stage { late: None, .. } => {
+                self.set_stage(|stage| stage.late = Some(ran));
                 self.stats.timed_out();
                 let _ = inspector.send(Inspection::Late(Arc::clone(&self)));
                 if let Some(task) = &self.task {
                     threads::time_out(task);
                 }
             }
-            Stage { is_stuck: false, .. } => {
-                self.set_stage(|stage| stage.is_stuck = true);
+            Stage { stuck: None, .. } => {
+                self.set_stage(|stage| stage.stuck = Some(ran));
+                STUCK.fetch_add(1, Ordering::Relaxed);
                 let name = name(&self.service.app);
                 let text = format!(
                     "wsgi: {name} does not end after its wsgi_timeout, this worker is replaced, request: \"{}\"",
@@ -242,14 +263,13 @@ impl Watched {
                 threads::replace_worker();
             }
             // nginx's thread has not come back for the third time.
-            Stage { .. } if process::has_master() => {
+            Stage { .. } => {
                 log::write_line(
                     Level::Error,
                     b"wsgi: the event loop stands still, this worker exits",
                 );
                 process::exit_at_once();
             }
-            Stage { .. } => {}
         }
     }
 
@@ -278,6 +298,8 @@ fn inspect(inspection: Inspection) {
         Inspection::Late(run) => run.domain.interpreter.enter(|py| {
             run.describe(Level::Error, "wsgi_timeout", &run.runner.stack(py, run.domain));
             run.runner.interrupt(py, run.domain, Interruption::Timeout);
+            let (ran, _) = run.runner.clock.read();
+            run.set_stage(|stage| stage.raised = Some(ran));
         }),
         Inspection::Left(task) => task.domain.interpreter.enter(|py| {
             task.runner.interrupt(py, task.domain, Interruption::Disconnected);

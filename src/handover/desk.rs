@@ -12,7 +12,10 @@ pub struct Desk<C, A> {
 enum State<C, A> {
     Empty,
     Placed(C),
-    Taken,
+    /// nginx's thread is at it; an answer that comes meanwhile waits until it has done.
+    Doing(Option<A>),
+    /// Done, and not answered.
+    Done,
     Answered(A),
 }
 
@@ -39,27 +42,47 @@ impl<C, A> Desk<C, A> {
         }
     }
 
-    /// For nginx's thread: takes the call, to do it and to answer.
-    pub fn take(&self) -> Option<C> {
+    /// For nginx's thread: does the call that waits, if there is one. The thread that placed it does not get an
+    /// answer before that is over, whatever happens meanwhile.
+    pub fn attend(&self, f: impl FnOnce(C)) {
         let mut state = lock(&self.state);
-        match core::mem::replace(&mut *state, State::Empty) {
-            State::Placed(call) => {
-                *state = State::Taken;
-                Some(call)
-            }
+        let call = match core::mem::replace(&mut *state, State::Doing(None)) {
+            State::Placed(call) => call,
             other => {
                 *state = other;
-                None
+                return;
             }
-        }
+        };
+        drop(state);
+        let _over = Over(self);
+        f(call);
     }
 
-    /// For nginx's thread: answers a call that it has taken. Without one nobody waits.
+    /// For nginx's thread: answers a call that it has taken; the first answer counts. Without one nobody waits.
     pub fn answer(&self, answer: A) {
         let mut state = lock(&self.state);
-        if matches!(*state, State::Taken) {
+        match &mut *state {
+            State::Doing(waiting @ None) => *waiting = Some(answer),
+            State::Done => {
+                *state = State::Answered(answer);
+                self.answered.notify_one();
+            }
+            State::Empty | State::Placed(_) | State::Doing(Some(_)) | State::Answered(_) => {}
+        }
+    }
+}
+
+/// The call has been done, or has panicked.
+struct Over<'a, C, A>(&'a Desk<C, A>);
+
+impl<C, A> Drop for Over<'_, C, A> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        if let State::Doing(answer) = core::mem::replace(&mut *state, State::Done)
+            && let Some(answer) = answer
+        {
             *state = State::Answered(answer);
-            self.answered.notify_one();
+            self.0.answered.notify_one();
         }
     }
 }
@@ -94,15 +117,24 @@ mod tests {
                 })
             };
             desk.answer(0);
-            for _ in 0..2 {
-                let call = loop {
-                    match desk.take() {
-                        Some(call) => break call,
-                        None => thread::yield_now(),
+            // The first is answered while it is done, the second afterwards.
+            let mut done = 0;
+            while done < 2 {
+                let mut call = None;
+                desk.attend(|placed| {
+                    if placed == 1 {
+                        desk.answer(10);
                     }
-                };
-                desk.answer(call * 10);
-                desk.answer(99);
+                    call = Some(placed);
+                });
+                match call {
+                    Some(call) => {
+                        desk.answer(call * 10);
+                        desk.answer(99);
+                        done += 1;
+                    }
+                    None => thread::yield_now(),
+                }
             }
             assert_eq!(caller.join().unwrap(), (10, 20));
         });

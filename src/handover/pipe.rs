@@ -15,24 +15,34 @@ struct State<E> {
     bytes: Vec<u8>,
     /// How many the reader waits for; 0: it does not wait.
     wanted: usize,
+    /// How many it takes at once.
+    most: usize,
     end: Option<E>,
 }
 
 impl<E: Copy> Pipe<E> {
     /// An empty pipe.
     pub fn new() -> Self {
-        let state = State { bytes: Vec::new(), wanted: 0, end: None };
+        let state = State { bytes: Vec::new(), wanted: 0, most: 0, end: None };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// For the reader: puts the next `wanted` bytes into `bytes`, which is empty, or as many as there are
-    /// before the end, and waits for them. `call` tells nginx's thread. The end, if it has come.
-    pub fn take(&self, wanted: usize, bytes: &mut Vec<u8>, call: impl FnOnce()) -> Option<E> {
+    /// For the reader: puts at least the next `wanted` bytes into `bytes`, which is empty, at most `most`, or
+    /// as many as there are before the end, and waits for them. `call` tells nginx's thread. The end, if it
+    /// has come.
+    pub fn take(
+        &self,
+        wanted: usize,
+        most: usize,
+        bytes: &mut Vec<u8>,
+        call: impl FnOnce(),
+    ) -> Option<E> {
         let mut state = lock(&self.state);
         if state.end.is_none() {
             // Their memory is used again.
             core::mem::swap(&mut state.bytes, bytes);
             state.wanted = wanted;
+            state.most = most;
             drop(state);
             call();
             state = lock(&self.state);
@@ -50,11 +60,11 @@ impl<E: Copy> Pipe<E> {
     pub fn give(&self, give: impl FnOnce(&mut Vec<u8>, usize)) -> bool {
         let mut state = lock(&self.state);
         let before = state.bytes.len();
-        let missing = state.wanted.saturating_sub(before);
-        if missing == 0 {
+        let room = state.most.saturating_sub(before);
+        if state.wanted == 0 || room == 0 {
             return false;
         }
-        give(&mut state.bytes, missing);
+        give(&mut state.bytes, room);
         if state.bytes.len() >= state.wanted {
             state.wanted = 0;
             self.changed.notify_one();
@@ -96,7 +106,8 @@ mod tests {
                 let pipe = Arc::clone(&pipe);
                 thread::spawn(move || {
                     let (mut first, mut second) = (Vec::new(), Vec::new());
-                    let ends = [pipe.take(2, &mut first, || {}), pipe.take(9, &mut second, || {})];
+                    let ends =
+                        [pipe.take(2, 2, &mut first, || {}), pipe.take(9, 9, &mut second, || {})];
                     (first, second, ends[1])
                 })
             };
@@ -124,7 +135,7 @@ mod tests {
             let pipe = Arc::new(Pipe::<char>::new());
             let reader = {
                 let pipe = Arc::clone(&pipe);
-                thread::spawn(move || pipe.take(1, &mut Vec::new(), || {}))
+                thread::spawn(move || pipe.take(1, 8, &mut Vec::new(), || {}))
             };
             pipe.end('x');
             assert_eq!(reader.join().unwrap(), Some('x'));

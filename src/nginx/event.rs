@@ -6,15 +6,17 @@ use std::thread;
 
 use nginx_sys::{
     ngx_add_timer, ngx_current_msec, ngx_del_timer, ngx_delete_posted_event, ngx_event_t,
-    ngx_handle_write_event, ngx_http_log_ctx_t, ngx_http_request_t, ngx_http_run_posted_requests,
-    ngx_http_test_reading, ngx_msec_t, ngx_post_event, ngx_posted_events, ngx_posted_next_events,
-    ngx_time_update,
+    ngx_handle_write_event, ngx_http_block_reading, ngx_http_log_ctx_t, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_http_test_reading, ngx_msec_t, ngx_post_event,
+    ngx_posted_events, ngx_posted_next_events, ngx_time_update,
 };
 
 use super::entry;
 use super::log::Level;
 use super::request::Request;
-use super::shim::{ngx_wsgi_request_aio, ngx_wsgi_request_set_http_state};
+use super::shim::{
+    ngx_wsgi_request_aio, ngx_wsgi_request_post_action, ngx_wsgi_request_set_http_state,
+};
 
 /// What nginx calls when a request can go on.
 pub type Resume = unsafe extern "C" fn(*mut ngx_http_request_t);
@@ -59,7 +61,7 @@ pub fn wait_for_write(r: Request<'_>, resume: Resume) -> Result<(), ()> {
         let request = r.as_ptr();
         let writing = nginx_sys::ngx_http_state_e_NGX_HTTP_WRITING_REQUEST_STATE;
         ngx_wsgi_request_set_http_state(request, writing as usize);
-        (*request).read_event_handler = Some(ngx_http_test_reading);
+        watch_client(r);
         (*request).write_event_handler = Some(resume);
         let wev = (*(*request).connection).write;
         if (*wev).ready() != 0 && (*wev).delayed() != 0 {
@@ -73,6 +75,18 @@ pub fn wait_for_write(r: Request<'_>, resume: Resume) -> Result<(), ()> {
             super::OK => Ok(()),
             _ => Err(()),
         }
+    }
+}
+
+/// A client that leaves is to end `r`; not if that is done after the response (`post_action`), when any client
+/// may leave.
+fn watch_client(r: Request<'_>) {
+    // SAFETY: the request is live.
+    unsafe {
+        let request = r.as_ptr();
+        let is_after = ngx_wsgi_request_post_action((*request).main) != 0;
+        let handler = if is_after { ngx_http_block_reading } else { ngx_http_test_reading };
+        (*request).read_event_handler = Some(handler);
     }
 }
 
@@ -99,7 +113,7 @@ impl Wake {
         // the queue and of the timers.
         unsafe {
             let request = r.as_ptr();
-            (*request).read_event_handler = Some(ngx_http_test_reading);
+            watch_client(r);
             (*request).write_event_handler = Some(self.resume);
             let event = self.event.get();
             (*event).data = request.cast();
@@ -117,7 +131,7 @@ impl Wake {
         // SAFETY: as in `post`.
         unsafe {
             let request = r.as_ptr();
-            (*request).read_event_handler = Some(ngx_http_test_reading);
+            watch_client(r);
             (*request).write_event_handler = Some(self.resume);
             let event = self.event.get();
             (*event).data = request.cast();
@@ -126,7 +140,10 @@ impl Wake {
             // The timer also keeps a worker that quits gracefully, which waits for timers only.
             ngx_add_timer(event, milliseconds);
             let read = (*(*request).connection).read;
-            if (*read).pending_eof() != 0 && (*read).posted() == 0 {
+            if (*read).pending_eof() != 0
+                && (*read).posted() == 0
+                && ngx_wsgi_request_post_action((*request).main) == 0
+            {
                 // The client has left already; no event would tell.
                 ngx_post_event(read, &raw mut ngx_posted_events);
             }

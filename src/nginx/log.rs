@@ -3,7 +3,9 @@
 //! Text never reaches it as a format string. Lines longer than nginx's buffer are logged in pieces, and
 //! control characters are escaped, so that no text can look like a line of its own.
 
+use core::cell::Cell;
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use nginx_sys::{ngx_cycle, ngx_log_error_core, ngx_log_t, ngx_uint_t};
 
@@ -77,9 +79,40 @@ pub fn python_line(line: &[u8]) {
     write_line(Level::Error, &[b"wsgi: ", line].concat());
 }
 
+/// Where lines go that must not be written by the thread that has them: set once, by who can take them to
+/// nginx's thread.
+static FORWARD: OnceLock<Forward> = OnceLock::new();
+
+/// Takes a line to nginx's thread.
+pub type Forward = fn(Level, Vec<u8>);
+
+thread_local! {
+    /// Whether this is nginx's thread.
+    static IS_OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on lines of other threads go by way of this one, nginx's, where the log is no plain file: nginx's
+/// writers, syslog above all, know of one thread only.
+pub fn forward(forward: Forward) {
+    IS_OWN.set(true);
+    let _ = FORWARD.set(forward);
+}
+
+fn has_writer(log: &ngx_log_t) -> bool {
+    // SAFETY: the logs of a configuration are a list that ends with null.
+    let mut logs = core::iter::successors(Some(log), |log| unsafe { log.next.as_ref() });
+    logs.any(|log| log.writer.is_some())
+}
+
 fn write(level: Level, log: &ngx_log_t, text: &[u8]) {
     if (level as ngx_uint_t) > log.log_level {
         return;
+    }
+    if let Some(forward) = FORWARD.get()
+        && !IS_OWN.get()
+        && has_writer(log)
+    {
+        return forward(level, text.to_vec());
     }
     let text = escape(text);
     let mut rest: &[u8] = &text;

@@ -33,6 +33,28 @@ unsafe extern "C" fn drop_in_place<T>(data: *mut c_void) {
     super::entry::quietly(|| unsafe { ptr::drop_in_place(data.cast::<T>()) });
 }
 
+/// All values of this type in `pool`, the last one first.
+///
+/// # Safety
+/// `pool` must be valid for 'a.
+pub unsafe fn all<'a, T: 'a>(pool: *mut ngx_pool_t) -> impl Iterator<Item = &'a T> {
+    // SAFETY: by the contract of this function; cleanups with our handler were made by `place`.
+    unsafe {
+        let mut next = (*pool).cleanup;
+        core::iter::from_fn(move || {
+            let cleanup = next.as_ref()?;
+            next = cleanup.next;
+            Some(cleanup)
+        })
+        .filter(|cleanup| {
+            cleanup
+                .handler
+                .is_some_and(|handler| handler as usize == drop_in_place::<T> as *const () as usize)
+        })
+        .map(|cleanup| &*cleanup.data.cast::<T>())
+    }
+}
+
 /// Copies `bytes` into `pool`. `None` if memory runs out.
 ///
 /// # Safety

@@ -212,19 +212,12 @@ pub fn reset_sigchld() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Starts a thread that gets none of the process' signals: those are for nginx's thread, whose waiting they
-/// end.
+/// Starts a thread. Signals are not blocked in it: children of applications would inherit that, and the system
+/// gives the signals of the process to its first thread, which is nginx's, as long as that takes them.
 pub fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    // SAFETY: the sets are initialised by the calls before they are used; the thread begins with the mask of
-    // this one, which gets its own back.
-    unsafe {
-        let (mut all, mut own) = (core::mem::zeroed(), core::mem::zeroed());
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut own);
-        let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(f);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &own, core::ptr::null_mut());
-        spawned.map(drop)
-    }
+    // Python's limits of recursion are made for the stack of a process' first thread.
+    const STACK: usize = 8 << 20;
+    std::thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(f).map(drop)
 }
 
 /// `text` as a C string; NUL bytes cannot come from nginx's configuration.

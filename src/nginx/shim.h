@@ -104,6 +104,7 @@ ngx_int_t ngx_wsgi_listening_stop(ngx_event_t *rev);
     _(http_state)                                                                                  \
     _(keepalive)                                                                                   \
     _(limit_rate_set)                                                                              \
+    _(post_action)                                                                                 \
     _(reading_body)                                                                                \
     _(request_body_no_buffering)                                                                   \
     _(single_range)

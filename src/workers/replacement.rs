@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::conf::MaxRequests;
+use crate::exec::watchdog;
 use crate::life::Life;
 use crate::nginx::{Alarm, Level, log, process};
 use crate::stats;
@@ -146,6 +147,12 @@ impl Replacement {
     pub fn try_now(&mut self, member: &Member) {
         let Some(reason) = &mut self.wanted else { return };
         if process::is_ending() {
+            return;
+        }
+        if matches!(reason, Reason::Stuck) && !watchdog::is_anyone_stuck() {
+            // It has come back meanwhile.
+            self.wanted = None;
+            self.deadline = None;
             return;
         }
         if !member.try_leave(&mut self.dead) {

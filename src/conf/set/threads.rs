@@ -39,7 +39,7 @@ setter! {
         }
         if let Some(other) = conf.pools.iter().find(|pool| pool.value.name() == Some(name.as_str())) {
             let (file, line) = (&other.file, other.line);
-            let text = format!("duplicate \"wsgi_thread_pool\" \"{name}\", the first is in {file}:{line}");
+            let text = format!("duplicate \"wsgi_thread_pool\" \"{name}\", the first one is that of {file}:{line}");
             return cf.error(&text);
         }
         let (mut threads, mut queue) = (None, None);

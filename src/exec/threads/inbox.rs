@@ -25,7 +25,10 @@ pub fn open() -> bool {
         return true;
     }
     match Bell::new() {
-        Ok(bell) => bell.hang(empty).is_ok() && BELL.set(bell).is_ok(),
+        Ok(bell) => {
+            log::forward(|level, line| send(Message::Line(level, line)));
+            bell.hang(empty).is_ok() && BELL.set(bell).is_ok()
+        }
         Err(error) => {
             let text = format!("wsgi: cannot make an eventfd: {error}");
             log::write_line(Level::Error, text.as_bytes());
@@ -103,9 +106,10 @@ fn receive(message: Message) {
                 log::process_log().write_all(level, text, traceback);
             }
         }
+        Message::Line(level, line) => log::write_line(level, &line),
         Message::Replace => workers::replace(Reason::Stuck),
         Message::Imported => workers::start_serving(),
-        Message::Leave(task) => {
+        Message::Leave(task, flight) => {
             if let Some(pool) = &task.service.pool {
                 census::leave(pool);
             }
@@ -114,6 +118,7 @@ fn receive(message: Message) {
             }
             with_job(&task, |job| {
                 job.has_left.set(true);
+                job.flight.replace(flight);
                 if matches!(job.state.get(), State::Sending | State::Draining(Then::Send)) {
                     // A panic of ours, of which the log tells.
                     job.fail(&failure(&task, &Error::Nginx));

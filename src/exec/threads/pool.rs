@@ -25,6 +25,7 @@ pub struct Pool {
     owner: Owner,
     queue: Queue<Task>,
     is_started: AtomicBool,
+    has_threads: AtomicBool,
     /// Requests that nginx's thread has given to it and not heard the end of; only touched there.
     given: AtomicUsize,
     complaint: Mutex<Complaint>,
@@ -67,6 +68,7 @@ impl Pool {
             owner,
             queue: Queue::new(threads, queue),
             is_started: AtomicBool::new(false),
+            has_threads: AtomicBool::new(false),
             given: AtomicUsize::new(0),
             complaint: Mutex::default(),
         }
@@ -136,14 +138,20 @@ impl Pool {
         }
     }
 
-    /// Starts the threads, if that has not been done. `first` is the first thing that one of them does.
+    /// Whether there is at least one thread.
+    pub fn has_threads(&self) -> bool {
+        self.has_threads.load(Ordering::Relaxed)
+    }
+
+    /// Starts the threads, if that has not been done. `first` is the first thing that one of them does. False
+    /// if there is none.
     pub(super) fn start(
         self: &Arc<Self>,
         interpreter: &'static Interpreter,
         first: impl FnOnce() + Send + 'static,
-    ) {
+    ) -> bool {
         if self.is_started.swap(true, Ordering::Relaxed) {
-            return;
+            return self.has_threads();
         }
         STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(self));
         let mut first: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(first));
@@ -166,9 +174,12 @@ impl Pool {
                 let text = format!(
                     "wsgi: {missing} of {threads} threads of {title} cannot start: {error}"
                 );
-                return log::write_line(Level::Error, text.as_bytes());
+                log::write_line(Level::Error, text.as_bytes());
+                return self.has_threads();
             }
+            self.has_threads.store(true, Ordering::Relaxed);
         }
+        true
     }
 
     /// Takes a request out that no thread has taken. False if one has.

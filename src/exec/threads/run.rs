@@ -180,8 +180,10 @@ pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>, number: u32)
         // Taken before a request is, so that threads that wait for it hold up none.
         interpreter.enter(|py| {
             let mut next = queue.next(false);
+            // It may have been called for that alone.
+            bin::empty(py);
             while let Some(task) = next {
-                task.flight.runs_in(number, name);
+                task.flight().runs_in(number, name);
                 let is_served = entry::guard(false, || {
                     serve(&task);
                     true
@@ -190,10 +192,11 @@ pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>, number: u32)
                     inbox::send_quietly(Message::Tell(Arc::clone(&task), Box::new(Job::break_off)));
                 }
                 task.stats.idle();
-                task.flight.leaves_thread();
+                let flight = core::mem::take(&mut *task.flight());
+                flight.leaves_thread();
                 // First it counts as free, or has another: a client that has its answer may come again at once.
                 next = queue.next(true);
-                inbox::send(Message::Leave(task));
+                inbox::send(Message::Leave(task, flight));
                 bin::empty(py);
             }
         });

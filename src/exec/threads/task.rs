@@ -5,7 +5,7 @@
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::conf::Service;
@@ -34,7 +34,7 @@ pub struct Task {
     pub runner: Arc<Runner>,
     pub stats: stats::App,
     /// Its line in the status.
-    pub flight: Flight,
+    flight: Mutex<Flight>,
     /// Where the body comes over, if it still arrives.
     pub pipe: Option<BodyPipe>,
     request: Mutex<Option<(Snapshot, Option<OwnedBody>)>>,
@@ -72,12 +72,14 @@ pub enum Message {
     Tell(Arc<Task>, Box<dyn FnOnce(&Job) + Send>),
     /// Something the application gave; nobody waits for what becomes of it.
     Offer(Arc<Task>, Offer),
+    /// A line of a thread for the log.
+    Line(Level, Vec<u8>),
     /// The worker is to be replaced, because an application is stuck.
     Replace,
     /// Lines for the log, with the request's context if there is still one.
     Log(Arc<Task>, Level, Failure),
-    /// The thread has done with the request.
-    Leave(Arc<Task>),
+    /// The thread has done with the request, and gives its line in the status back.
+    Leave(Arc<Task>, Flight),
     /// The applications have been imported.
     Imported,
 }
@@ -102,7 +104,7 @@ impl Task {
             queue_time: OnceLock::new(),
             runner: Arc::default(),
             stats: job.conf().stats(),
-            flight: job.flight.take(),
+            flight: Mutex::new(job.flight.take()),
             pipe,
             request: Mutex::new(Some((snapshot, body))),
             job: AtomicPtr::new(ptr::from_ref(job).cast_mut()),
@@ -120,6 +122,11 @@ impl Task {
         self.stats.waited(*queue_time);
         self.stats.busy();
         self.request.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Its line in the status.
+    pub fn flight(&self) -> MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long it has waited for a thread.
@@ -155,7 +162,7 @@ impl Task {
         let mut run = |job: &Job| result = f.take().map(|f| f(job));
         let run: &mut (dyn FnMut(&Job) + Send) = &mut run;
         // SAFETY: only the lifetime changes. Nobody follows the pointer once the call has been answered,
-        // which is waited for.
+        // which is waited for, and no answer comes while it is followed.
         let run = unsafe {
             core::mem::transmute::<
                 &mut (dyn FnMut(&Job) + Send + '_),
@@ -187,14 +194,13 @@ impl Task {
     /// # Safety
     /// To be called on nginx's thread.
     pub unsafe fn receive_call(&self) {
-        let Some(call) = self.desk.take() else { return };
         // SAFETY: on nginx's thread.
-        match unsafe { self.job() } {
-            // SAFETY: the thread that placed the call waits for the answer, so what it points to is there,
-            // and nobody else touches it.
+        self.desk.attend(|call| match unsafe { self.job() } {
+            // SAFETY: the thread that placed the call waits, so what it points to is there, and nobody else
+            // touches it; it gets no answer before this is over.
             Some(job) => unsafe { (*call.0)(job) },
             None => self.desk.answer(Answer::Gone),
-        }
+        });
     }
 
     /// For nginx's thread: answers the call that was received, if there is one.
@@ -205,7 +211,7 @@ impl Task {
     /// For nginx's thread: puts it into the queue.
     pub fn queue(self: &Arc<Self>, pool: &Pool) {
         self.stats.queued();
-        self.flight.set_state(stats::State::Queued);
+        self.flight().set_state(stats::State::Queued);
         census::enter(pool);
         pool.queue().push(Arc::clone(self));
     }

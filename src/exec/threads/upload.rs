@@ -20,6 +20,9 @@ use super::{bin, inbox};
 /// A thread asks for at most so many bytes at once.
 const AT_ONCE: usize = 256 * 1024;
 
+/// Who asks for a line is given as much as this, if it is there.
+const LINES: usize = 16 * 1024;
+
 /// Where the body comes over.
 pub type BodyPipe = Pipe<End>;
 
@@ -164,6 +167,9 @@ impl Arriving {
         };
         self.ahead.clear();
         self.taken = 0;
+        // A line may be short: what comes with it is for the next ones.
+        let wanted = wanted.clamp(1, AT_ONCE);
+        let most = if wanted == 1 { LINES } else { wanted };
         let (task, ahead) = (&self.task, &mut self.ahead);
         let call = || {
             let receive = Box::new(|job: &Job| {
@@ -173,7 +179,7 @@ impl Arriving {
         };
         let clock = &task.runner.clock;
         clock.stop();
-        let end = py.detach(|| pipe.take(wanted.clamp(1, AT_ONCE), ahead, call));
+        let end = py.detach(|| pipe.take(wanted, most, ahead, call));
         clock.start();
         bin::empty(py);
         // What came before the end is read first.
