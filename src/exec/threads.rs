@@ -92,6 +92,9 @@ pub fn run(job: &Job) -> Turn {
         State::Closing(_) | State::Redirecting(_) | State::Done => task.answer(Answer::Over),
         State::Reading | State::Calling | State::Sending => task.answer(Answer::Go),
     }
+    if job.is_over() {
+        task.end_body();
+    }
     Turn::Sleep(nap(job))
 }
 

@@ -65,6 +65,7 @@ impl<C, A> Desk<C, A> {
             State::Doing(waiting @ None) => *waiting = Some(answer),
             State::Done => {
                 *state = State::Answered(answer);
+                drop(state);
                 self.answered.notify_one();
             }
             State::Empty | State::Placed(_) | State::Doing(Some(_)) | State::Answered(_) => {}

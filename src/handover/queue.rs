@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::sync::{Arc, Condvar, Mutex, lock, wait};
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 
 /// A queue in front of `threads` threads.
 pub struct Queue<T> {
@@ -72,11 +72,17 @@ impl<T> Queue<T> {
         state.waiting.len() + state.busy < self.threads + self.capacity
     }
 
-    /// Puts a request at the end.
+    /// Puts a request at the end. `rouse` is to follow.
     pub fn push(&self, item: Arc<T>) {
-        let mut state = lock(&self.state);
-        state.waiting.push_back(item);
-        self.wake(&mut state);
+        lock(&self.state).waiting.push_back(item);
+    }
+
+    /// Wakes a thread for what has been put in, if one sleeps.
+    pub fn rouse(&self) {
+        let state = lock(&self.state);
+        if !state.waiting.is_empty() {
+            self.wake(state);
+        }
     }
 
     /// Takes a request out that has not been taken by a thread. False if it has.
@@ -90,7 +96,7 @@ impl<T> Queue<T> {
     pub fn nudge(&self) {
         let mut state = lock(&self.state);
         state.is_nudged = true;
-        self.wake(&mut state);
+        self.wake(state);
     }
 
     /// Has the threads leave once nothing waits.
@@ -121,14 +127,17 @@ impl<T> Queue<T> {
         let item = state.waiting.pop_front();
         state.busy += usize::from(item.is_some());
         if !state.waiting.is_empty() {
-            self.wake(&mut state);
+            self.wake(state);
         }
         item
     }
 
-    fn wake(&self, state: &mut State<T>) {
+    /// Wakes a thread, once the lock is free: on the same processor that thread would run at once, and wait
+    /// for it.
+    fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
         if state.sleeping > 0 && !state.is_waking {
             state.is_waking = true;
+            drop(state);
             self.work.notify_one();
         }
     }
@@ -185,6 +194,7 @@ mod tests {
                 .collect();
             queue.push(Arc::new(()));
             queue.push(Arc::new(()));
+            queue.rouse();
             queue.close();
             let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
             assert_eq!(taken, 2);
@@ -220,8 +230,10 @@ mod tests {
             };
             let a = Arc::new('a');
             queue.push(Arc::clone(&a));
+            queue.rouse();
             if queue.withdraw(&a) {
                 queue.push(Arc::new('b'));
+                queue.rouse();
                 worker.join().unwrap();
             } else {
                 queue.close();

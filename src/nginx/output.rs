@@ -276,6 +276,46 @@ impl<B: Block> Output<B> {
             self.is_gone = true;
             return Flow::Gone;
         }
+        if self.may_go_on() {
+            Flow::Taken
+        } else if self.is_held_by_tls() {
+            self.push_through_tls()
+        } else {
+            Flow::Again
+        }
+    }
+
+    /// Whether OpenSSL's buffer alone holds something, although the socket takes bytes: no event would come.
+    /// nginx fills the buffer up, forgets the flush that stood on our buffer when it is full, and keeps what
+    /// follows, the end of a chunk for example.
+    fn is_held_by_tls(&self) -> bool {
+        // SAFETY: the request is live.
+        let wev = unsafe { &*(*(*self.r).connection).write };
+        !self.is_finished
+            && self.is_consumed()
+            && self.is_free_of(NGX_HTTP_WRITE_BUFFERED | NGX_WSGI_V2_BUFFERED)
+            && wev.ready() != 0
+            && wev.delayed() == 0
+    }
+
+    /// Sends a flush of its own.
+    fn push_through_tls(&mut self) -> Flow {
+        let mut chain = ChainBuilder::new(self.r, &mut self.free);
+        if chain.close(false, false).is_none() {
+            self.is_gone = true;
+            return Flow::Gone;
+        }
+        let mut chain = chain.first;
+        // SAFETY: as in `pass`; the buffer holds nothing.
+        unsafe {
+            let rc = ngx_http_output_filter(self.r, chain);
+            let (pool, tag) = ((*self.r).pool, tag());
+            ngx_chain_update_chains(pool, &mut self.free, &mut self.busy, &mut chain, tag);
+            if rc == ERROR {
+                self.is_gone = true;
+                return Flow::Gone;
+            }
+        }
         if self.may_go_on() { Flow::Taken } else { Flow::Again }
     }
 

@@ -156,7 +156,10 @@ impl Replacement {
             return;
         }
         if !member.try_leave(&mut self.dead) {
-            if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            // Not the last one: somebody has to answer for files and other applications.
+            let may_go = self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+                && member.is_dispensable(&mut self.dead);
+            if !may_go {
                 let more = process::random(RETRY as u64);
                 self.retry.set(RETRY + usize::try_from(more).unwrap_or(0));
                 return;

@@ -161,6 +161,13 @@ impl Member {
         taken
     }
 
+    /// Whether the others would go on serving without this worker; also if there are none.
+    pub fn is_dispensable(&self, dead: &mut Dead) -> bool {
+        let mut others = self.others().map(Slot::entry).peekable();
+        others.peek().is_none()
+            || others.any(|other| other.stage == Some(Stage::Serving) && !dead.is_dead(other.pid))
+    }
+
     /// This worker is leaving, lock or not. Until its successor serves, no other one gets the lock.
     pub fn leave(&self) {
         self.reach(Stage::Leaving);

@@ -3,13 +3,14 @@
 //! Made with the configuration, started by each worker that serves, closed when the configuration goes. Its
 //! threads keep their state in Python as long as they live, so that `threading.local` works as in any server.
 
+use core::cell::{OnceCell, RefCell};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::exec::name;
 use crate::handover::{Load, Queue};
-use crate::nginx::{Level, log, process};
+use crate::nginx::{Alarm, Level, log, process};
 use crate::py::Interpreter;
 use crate::wsgi::App;
 
@@ -180,6 +181,24 @@ impl Pool {
             self.has_threads.store(true, Ordering::Relaxed);
         }
         true
+    }
+
+    /// On nginx's thread: has a thread woken at the end of this turn of the event loop. One that is woken at
+    /// once would often take the processor at once, for one request after the other.
+    pub(super) fn rouse_later(self: &Arc<Self>) {
+        thread_local! {
+            static POOLS: RefCell<Vec<Arc<Pool>>> = const { RefCell::new(Vec::new()) };
+            static ALARM: OnceCell<&'static Alarm> = const { OnceCell::new() };
+        }
+        fn rouse() {
+            POOLS.with_borrow_mut(|pools| pools.drain(..).for_each(|pool| pool.queue.rouse()));
+        }
+        POOLS.with_borrow_mut(|pools| {
+            if !pools.iter().any(|pool| Arc::ptr_eq(pool, self)) {
+                pools.push(Arc::clone(self));
+                ALARM.with(|alarm| alarm.get_or_init(|| Alarm::new(rouse)).post());
+            }
+        });
     }
 
     /// Takes a request out that no thread has taken. False if one has.

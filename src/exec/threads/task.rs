@@ -209,11 +209,12 @@ impl Task {
     }
 
     /// For nginx's thread: puts it into the queue.
-    pub fn queue(self: &Arc<Self>, pool: &Pool) {
+    pub fn queue(self: &Arc<Self>, pool: &Arc<Pool>) {
         self.stats.queued();
         self.flight().set_state(stats::State::Queued);
         census::enter(pool);
         pool.queue().push(Arc::clone(self));
+        pool.rouse_later();
     }
 
     /// Takes it out of the queue again. False if it is not there any more.
@@ -227,9 +228,13 @@ impl Task {
 
     /// For nginx's thread: the request ends. Whoever works for it finds out.
     pub fn abandon(self: &Arc<Self>) {
-        self.job.store(ptr::null_mut(), Ordering::Relaxed);
+        if self.job.swap(ptr::null_mut(), Ordering::Relaxed).is_null() {
+            return;
+        }
         self.is_gone.store(true, Ordering::Release);
-        self.withdraw();
+        if self.is_queued() {
+            self.withdraw();
+        }
         self.desk.answer(Answer::Gone);
         self.end_body();
     }

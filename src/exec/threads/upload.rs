@@ -73,6 +73,8 @@ impl Job {
     pub fn receive_body(&self) -> bool {
         let Some(pipe) = self.task.get().and_then(|task| task.pipe.as_ref()) else { return true };
         if !self.wants_body() {
+            // The response is over; whoever still reads is not to wait for what nginx throws away.
+            pipe.end(End::Gone);
             return true;
         }
         match self.pump(pipe) {
