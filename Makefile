@@ -65,8 +65,8 @@ AGAIN := $(MAKE) --no-print-directory
 # Targets follow one another; cargo and nginx's make use all cores themselves.
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: all rust deps check configure venv install uninstall serve test check-fmt fmt lint unit pytest \
-  bench conformance valgrind clean help
+.PHONY: all rust deps check configure venv install uninstall serve test check-fmt fmt lint unit loom pytest \
+  bench soak conformance valgrind clean help
 
 #: build the module for NGINX and PYTHON: build/$(NGINX)/ngx_http_wsgi_module.so
 all: configure
@@ -133,11 +133,22 @@ unit: configure
 pytest: all venv
 	@tools/pytest.sh $(PYTEST_ARGS)
 
+#: the interleavings of what threads and nginx hand over, tried by loom
+loom: rust
+	@cd tests/loom && LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$(ROOT)/build/loom" \
+	  cargo test --release --locked
+
 #: what a request costs, beside nginx's own static answers
 bench: all venv
 	@tools/deps.sh bench
 	@echo "== running bench/run.py"
 	@$(VENV) bench/run.py $(BENCH_ARGS)
+
+#: ten minutes of good and bad visitors on applications in threads, looking for leaks; DURATION=60 is one
+soak: all venv
+	@tools/deps.sh test
+	@echo "== running bench/soak.py"
+	@$(VENV) bench/soak.py
 
 #: what WSGI servers make of PEP 3333, side by side: writes docs/conformance.md
 conformance: all venv

@@ -298,6 +298,29 @@ def test_reloading(site):
         assert age < time.monotonic() - touched + 0.01
 
 
+def test_threads(site):
+    """While threads sleep, the event loop of their worker tells what they do, and everything else goes on."""
+    clients = [site.connect() for _ in range(8)]
+    for client in clients:
+        client.send_request("GET", "/threads/wait?seconds=1")
+    pages = [site.get("/threads/").text for _ in range(10)]
+    assert site.get("/hello").status == 200
+    assert any(re.search(r"<h1>[1-4] of [1-4] threads busy</h1>", page) for page in pages), pages[0]
+    for client in clients:
+        answer = client.read_response()
+        assert answer.status == 200
+        assert re.fullmatch(r"\S+ of worker \d+ has slept for 1\.\d{3} s\n", answer.text)
+    assert all("idle" in site.get("/threads/").text for _ in range(4))
+
+
+def test_status(site):
+    site.get("/hello")
+    assert "examples/hello/app.py" in site.get("/status").text
+    found = site.get("/status?format=json").json()
+    assert any(app["application"].endswith("examples/hello/app.py") for app in found["applications"])
+    assert "wsgi_requests_total{" in site.get("/status?format=prometheus").text
+
+
 VALIDATED = {
     "hello": ("", "import app", "app.application"),
     "environ": ("", "import app", "app.application"),
@@ -307,6 +330,7 @@ VALIDATED = {
     "downloads": ("", "import app", "app.application"),
     "middleware": ("", "import app", "app.application"),
     "reloading": ("", "import app", "app.application"),
+    "threads": ("", "import app", "app.application"),
     "flask": ("", "import app", "app.create_app()"),
     "django": ("", "from mysite.wsgi import application as site", "site"),
 }
@@ -363,6 +387,7 @@ application = validator({expression})
     ("POST", "/downloads/login", b"", 303),
     ("GET", "/middleware", None, 200),
     ("GET", "/reloading", None, 200),
+    ("GET", "/threads?seconds=0", None, 200),
     ("GET", "/flask/", None, 200),
     ("GET", "/flask/hello/you", None, 200),
     ("POST", "/flask/", b"name=you", 303),

@@ -24,6 +24,7 @@ stage lint NGINX=debian lint
 { $make NGINX=debian unit || touch build/results/unit-failed; } 2>&1 | tee build/results/unit.log
 [ ! -f build/results/unit-failed ] || failed="$failed unit"
 rm -f build/results/unit-failed
+stage loom loom
 for nginx in debian vendored; do
     stage "pytest-$nginx" NGINX=$nginx pytest
 done

@@ -12,8 +12,9 @@ MIB = 2
 SHARE = 0.04
 
 
-def middle(values):
-    return statistics.median(values) if values else None
+def resting(values):
+    """What a process has when little goes on: the requests of a moment come on top of that."""
+    return sorted(values)[len(values) // 5]
 
 
 def settle(server, stop_old=45):
@@ -64,7 +65,7 @@ def growth(samples, name, warm, end):
     """(table rows, problems) of a server: memory after the warm-up and at the end.
 
     Processes that live long enough are compared with themselves; of workers that come and go, the sizes which they
-    have reached by the age of ten seconds or later, in the first half and in the second.
+    have from the age of ten seconds on, in the first half and in the second.
     """
     rows, problems = [], []
     mine = [one for one in samples if one.server == name and one.second >= warm]
@@ -73,8 +74,8 @@ def growth(samples, name, warm, end):
         if own[0].second > warm + 0.1 * (end - warm) or own[-1].second < end - 0.1 * (end - warm):
             continue
         cut = (end - warm) / 4
-        before = middle([one.rss_kib for one in own if one.second < warm + cut])
-        after = middle([one.rss_kib for one in own if one.second > end - cut])
+        before = resting([one.rss_kib for one in own if one.second < warm + cut])
+        after = resting([one.rss_kib for one in own if one.second > end - cut])
         rows.append((f"{name}, {own[0].role} {pid}", before, after))
         if after - before > max(MIB * 1024, SHARE * before):
             problems.append(f"{name}: {own[0].role} {pid} grew from {before / 1024:.1f} to {after / 1024:.1f} MiB")
@@ -83,10 +84,10 @@ def growth(samples, name, warm, end):
         if one.role == "worker" and one.age >= 10:
             sizes[one.pid].append(one)
     passing = [own for own in sizes.values() if f"{name}, worker {own[0].pid}" not in {row[0] for row in rows}]
-    halves = [[max(one.rss_kib for one in own) for own in passing if (own[0].second < (warm + end) / 2) == early]
+    halves = [[resting([one.rss_kib for one in own]) for own in passing if (own[0].second < (warm + end) / 2) == early]
               for early in (True, False)]
     if all(halves):
-        before, after = map(middle, halves)
+        before, after = map(statistics.median, halves)
         rows.append((f"{name}, {len(passing)} workers in turn", before, after))
         if after - before > max(MIB * 1024, SHARE * before):
             problems.append(f"{name}: later workers are larger, {before / 1024:.1f} and {after / 1024:.1f} MiB")
