@@ -286,6 +286,8 @@ impl Job {
 
     fn wait(&self) {
         exec::keep_in_mind(self);
+        // Left over from a sleep, it would look like progress.
+        self.wake.cancel();
         if event::wait_for_write(self.request(), resume).is_err() {
             return self.finish(nginx::ERROR);
         }

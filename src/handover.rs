@@ -2,8 +2,8 @@
 //!
 //! Four places, each with one lock that is never held across anything slow: the queue of requests that wait
 //! for a thread, the inbox of messages to nginx's thread, for each request the desk where a thread waits for
-//! nginx's answer, and the pipe where it waits for a body that arrives. Nothing here knows of nginx or of Python, so that `cargo test` covers the room, and loom
-//! tries its interleavings.
+//! nginx's answer, and the pipe where it waits for a body that arrives. Nothing here knows of nginx or of
+//! Python, so that `cargo test` covers the room, and loom tries its interleavings.
 
 mod clock;
 mod desk;

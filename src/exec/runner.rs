@@ -39,6 +39,19 @@ impl Runner {
         self.clock.start();
     }
 
+    /// Runs `f`, which waits for nginx. The clock stands meanwhile, if it is the application's own thread that
+    /// waits, and not one that it has started.
+    pub fn pause<R>(&self, f: impl FnOnce() -> R) -> R {
+        let thread = self.inside.lock().unwrap_or_else(PoisonError::into_inner).thread;
+        if thread != Some(py::this_thread()) {
+            return f();
+        }
+        self.clock.stop();
+        let result = f();
+        self.clock.start();
+        result
+    }
+
     /// It goes on with close(), which is to be spared: the client's leaving is no reason to cut it short.
     pub fn closes(&self, py: Python<'_>) {
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,12 +19,26 @@ pub fn answer_questions() {
     }
     let spawned = process::spawn("wsgi stacks", || {
         while stats::wait_for_question() {
-            entry::quietly(answer);
+            // Python has started by now, if it will.
+            match Interpreter::main() {
+                Some(main) => return main.settle(answer_all),
+                None => entry::quietly(answer),
+            }
         }
     });
     if let Err(error) = spawned {
         let text = format!("wsgi: no thread for the stacks of \"wsgi_status\": {error}");
         log::write_line(Level::Error, text.as_bytes());
+    }
+}
+
+/// The first question has come.
+fn answer_all() {
+    loop {
+        entry::quietly(answer);
+        if !stats::wait_for_question() {
+            return;
+        }
     }
 }
 

@@ -118,9 +118,8 @@ pub fn look_after(job: &Job) -> Turn {
 /// The request ends before its thread is done: the client has left, or nginx has given it up.
 pub fn conclude(job: &Job) {
     if let Some(task) = job.task.get() {
-        let is_running = !task.is_queued();
-        task.abandon();
-        if is_running && job.state.get() != State::Done && !job.has_left.get() {
+        let was_queued = task.abandon();
+        if !was_queued && job.state.get() != State::Done && !job.has_left.get() {
             // Not while close() runs for a response that is complete.
             // Borrowed: a filter ends the request inside our own turn.
             let is_finished = job.output.try_borrow().is_ok_and(|output| output.is_finished());
@@ -161,6 +160,8 @@ pub fn quiesce(limit: Duration) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
+        // Some wait for answers.
+        inbox::empty();
         thread::sleep(Duration::from_millis(2));
     }
     // What they had to say.

@@ -15,7 +15,7 @@ use nginx_sys::ngx_msec_t;
 
 use crate::conf::Service;
 use crate::nginx::{Level, log, process};
-use crate::py::Interruption;
+use crate::py::{Interpreter, Interruption};
 use crate::stats;
 
 use super::runner::Runner;
@@ -52,6 +52,8 @@ struct Stage {
     /// The exception has been raised, for which the GIL was needed.
     raised: Option<Duration>,
     stuck: Option<Duration>,
+    /// It has ended: nothing more is to be done about it.
+    is_over: bool,
 }
 
 /// What the inspector is to do.
@@ -89,9 +91,12 @@ pub struct Watch(Arc<Watched>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if self.0.stage().stuck.is_some() {
-            STUCK.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.0.set_stage(|stage| {
+            stage.is_over = true;
+            if stage.stuck.is_some() {
+                STUCK.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
         if let Some(Some(watchdog)) = WATCHDOG.get() {
             let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
             runs.all.retain(|run| !Arc::ptr_eq(run, &self.0));
@@ -153,7 +158,8 @@ fn watchdog() -> Option<&'static Watchdog> {
 
 fn start() -> Option<Watchdog> {
     let (inspector, inspections) = mpsc::channel();
-    let inspect_all = move || inspections.into_iter().for_each(inspect);
+    let main = Interpreter::main()?;
+    let inspect_all = move || main.settle(|| inspections.into_iter().for_each(inspect));
     let started = process::spawn("wsgi-inspector", inspect_all)
         .and_then(|()| process::spawn("wsgi-timer", keep_time));
     match started {
@@ -195,8 +201,14 @@ impl Watched {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_stage(&self, change: impl FnOnce(&mut Stage)) {
-        change(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Changes it. False, and nothing is changed, if the run is over.
+    fn set_stage(&self, change: impl FnOnce(&mut Stage)) -> bool {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stage.is_over {
+            change(&mut stage);
+            return true;
+        }
+        false
     }
 
     /// The limits that are still ahead: `wsgi_slow_log`; `wsgi_timeout`, the same time again after the
@@ -235,8 +247,7 @@ impl Watched {
     fn act(self: Arc<Self>, inspector: &Sender<Inspection>) {
         let (ran, _) = self.runner.clock.read();
         let [slow, late] = self.limits();
-        if slow.is_some_and(|limit| limit <= ran) {
-            self.set_stage(|stage| stage.is_slow = true);
+        if slow.is_some_and(|limit| limit <= ran) && self.set_stage(|stage| stage.is_slow = true) {
             let _ = inspector.send(Inspection::Slow(Arc::clone(&self)));
         }
         if late.is_none_or(|limit| limit > ran) {
@@ -244,7 +255,9 @@ impl Watched {
         }
         match self.stage() {
             Stage { late: None, .. } => {
-                self.set_stage(|stage| stage.late = Some(ran));
+                if !self.set_stage(|stage| stage.late = Some(ran)) {
+                    return;
+                }
                 self.stats.timed_out();
                 let _ = inspector.send(Inspection::Late(Arc::clone(&self)));
                 if let Some(task) = &self.task {
@@ -252,8 +265,13 @@ impl Watched {
                 }
             }
             Stage { stuck: None, .. } => {
-                self.set_stage(|stage| stage.stuck = Some(ran));
-                STUCK.fetch_add(1, Ordering::Relaxed);
+                let is_stuck = self.set_stage(|stage| {
+                    stage.stuck = Some(ran);
+                    STUCK.fetch_add(1, Ordering::Relaxed);
+                });
+                if !is_stuck {
+                    return;
+                }
                 let name = name(&self.service.app);
                 let text = format!(
                     "wsgi: {name} does not end after its wsgi_timeout, this worker is replaced, request: \"{}\"",

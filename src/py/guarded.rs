@@ -5,7 +5,7 @@ use core::cell::RefCell;
 use pyo3::Python;
 
 /// A cell for whoever is attached. All interpreters of the process share one GIL, so only one thread at a
-/// time is; a borrow is held across code that may give the GIL up only if nobody replaces the value meanwhile.
+/// time is.
 #[derive(Default)]
 pub struct Guarded<T>(RefCell<T>);
 

@@ -2,7 +2,7 @@
 //!
 //! A worker has one main interpreter, made by `runtime::start` after the fork, and a sub-interpreter for
 //! each application that is to have one. Both live until the process ends. This file is the only place in
-//! the crate that attaches a thread to Python, and nginx's thread the only one that it attaches.
+//! the crate that attaches a thread to Python: nginx's, those of the pools, the watchdog's.
 //!
 //! All interpreters share one GIL. A sub-interpreter is entered by way of the main one: up to Python 3.11
 //! PyGILState, which PyO3 attaches with, knows of no other and would wait for ever for a GIL that its own
@@ -147,9 +147,11 @@ impl Interpreter {
     pub fn settle(&self, f: impl FnOnce() + Send) {
         Python::attach(|py| {
             py.detach(f);
-            THREAD_STATES.with_borrow_mut(|states| {
+            {
                 let here = ThreadState::current();
-                for state in states.drain(..).filter(|state| state.state != here.state) {
+                // Taken out first: what the values of threading.local lead to may come back here.
+                let states = THREAD_STATES.take();
+                for state in states.into_iter().filter(|state| state.state != here.state) {
                     let _back = SwapBack(here);
                     // SAFETY: attached; the state is this thread's own in a running sub-interpreter, and
                     // nothing uses it any more.
@@ -160,7 +162,7 @@ impl Interpreter {
                         ffi::PyThreadState_Delete(state.state);
                     }
                 }
-            });
+            }
         });
     }
 

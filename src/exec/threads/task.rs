@@ -169,11 +169,11 @@ impl Task {
                 &mut (dyn FnMut(&Job) + Send + 'static),
             >(run)
         };
-        self.runner.clock.stop();
-        self.desk.place(Call(run));
-        inbox::send(Message::Call(Arc::clone(self)));
-        let answer = self.desk.wait();
-        self.runner.clock.start();
+        let answer = self.runner.pause(|| {
+            self.desk.place(Call(run));
+            inbox::send(Message::Call(Arc::clone(self)));
+            self.desk.wait()
+        });
         if answer != Answer::Go {
             self.is_over.store(true, Ordering::Release);
         }
@@ -226,17 +226,17 @@ impl Task {
         is_out
     }
 
-    /// For nginx's thread: the request ends. Whoever works for it finds out.
-    pub fn abandon(self: &Arc<Self>) {
+    /// For nginx's thread: the request ends. Whoever works for it finds out. True if nobody does, and nobody
+    /// will.
+    pub fn abandon(self: &Arc<Self>) -> bool {
         if self.job.swap(ptr::null_mut(), Ordering::Relaxed).is_null() {
-            return;
+            return true;
         }
         self.is_gone.store(true, Ordering::Release);
-        if self.is_queued() {
-            self.withdraw();
-        }
+        let was_queued = self.is_queued() && self.withdraw();
         self.desk.answer(Answer::Gone);
         self.end_body();
+        was_queued
     }
 
     /// Nobody is to wait for the body any more.

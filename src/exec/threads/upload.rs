@@ -179,10 +179,7 @@ impl Arriving {
             });
             inbox::send(Message::Tell(Arc::clone(task), receive));
         };
-        let clock = &task.runner.clock;
-        clock.stop();
-        let end = py.detach(|| pipe.take(wanted, most, ahead, call));
-        clock.start();
+        let end = task.runner.pause(|| py.detach(|| pipe.take(wanted, most, ahead, call)));
         bin::empty(py);
         // What came before the end is read first.
         match end.and_then(End::error) {
