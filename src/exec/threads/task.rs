@@ -169,11 +169,13 @@ impl Task {
                 &mut (dyn FnMut(&Job) + Send + 'static),
             >(run)
         };
+        self.flight().set_state(stats::State::Sending);
         let answer = self.runner.pause(|| {
             self.desk.place(Call(run));
             inbox::send(Message::Call(Arc::clone(self)));
             self.desk.wait()
         });
+        self.flight().set_state(stats::State::Running);
         if answer != Answer::Go {
             self.is_over.store(true, Ordering::Release);
         }
