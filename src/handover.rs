@@ -17,3 +17,4 @@ pub use desk::Desk;
 pub use inbox::Inbox;
 pub use pipe::Pipe;
 pub use queue::{Load, Queue};
+pub use sync::lock;

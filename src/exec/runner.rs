@@ -4,11 +4,11 @@
 //! watchdog.
 
 use core::ffi::c_ulong;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use pyo3::prelude::*;
 
-use crate::handover::Clock;
+use crate::handover::{Clock, lock};
 use crate::py::{self, Interruption};
 
 use super::Domain;
@@ -34,7 +34,7 @@ struct Inside {
 impl Runner {
     /// The calling thread begins to run the application.
     pub fn begin(&self, _py: Python<'_>) {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = lock(&self.inside);
         *inside = Inside { thread: Some(py::this_thread()), ..Inside::default() };
         self.clock.start();
     }
@@ -42,7 +42,7 @@ impl Runner {
     /// Runs `f`, which waits for nginx. The clock stands meanwhile, if it is the application's own thread that
     /// waits, and not one that it has started.
     pub fn pause<R>(&self, f: impl FnOnce() -> R) -> R {
-        let thread = self.inside.lock().unwrap_or_else(PoisonError::into_inner).thread;
+        let thread = lock(&self.inside).thread;
         if thread != Some(py::this_thread()) {
             return f();
         }
@@ -52,9 +52,10 @@ impl Runner {
         result
     }
 
-    /// It goes on with close(), which is to be spared: the client's leaving is no reason to cut it short.
+    /// It goes on with close(), which is to be spared: the client's leaving is no reason to cut it short, and
+    /// an exception that has not come yet comes too late. A limit of time counts on.
     pub fn closes(&self, py: Python<'_>) {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = lock(&self.inside);
         inside.is_closing = true;
         if core::mem::take(&mut inside.is_interrupted) {
             py::forget_interruption(py);
@@ -64,7 +65,7 @@ impl Runner {
     /// It has done. An exception that comes too late is taken back, so that it hits nothing else.
     pub fn end(&self, py: Python<'_>) {
         self.clock.stop();
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = lock(&self.inside);
         if core::mem::take(&mut *inside).is_interrupted {
             py::forget_interruption(py);
         }
@@ -74,7 +75,7 @@ impl Runner {
     /// find out by itself. To be called attached to the application's interpreter.
     pub fn interrupt(&self, py: Python<'_>, domain: &Domain, interruption: Interruption) -> bool {
         // `begin` and `end` are called attached as well, so nothing changes meanwhile.
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = lock(&self.inside);
         let is_spared = inside.is_closing && interruption == Interruption::Disconnected;
         let is_inside = |_: &c_ulong| self.clock.read().1 && !is_spared;
         let Some(thread) = inside.thread.filter(is_inside) else { return false };
@@ -86,7 +87,7 @@ impl Runner {
     /// The lines of the thread's Python stack, none if it is outside of the application. To be called attached
     /// to the application's interpreter.
     pub fn stack(&self, py: Python<'_>, domain: &Domain) -> Vec<String> {
-        let thread = self.inside.lock().unwrap_or_else(PoisonError::into_inner).thread;
+        let thread = lock(&self.inside).thread;
         let Some(thread) = thread else { return Vec::new() };
         let stacks = domain.interpreter.package().stacks(py, &[thread]).unwrap_or_default();
         let lines = stacks.iter().flat_map(|(_, text)| text.lines());

@@ -102,10 +102,9 @@ pub fn run(job: &Job) -> Turn {
 pub fn look_after(job: &Job) -> Turn {
     match (job.task.get(), queue_time_left(job)) {
         (Some(task), Some(0)) if task.withdraw() => {
-            job.conf().stats().rejected(Rejection::Late);
             let timeout = job.service().queue_timeout.unwrap_or_default() as f64 / 1000.0;
             let name = name(&job.service().app);
-            refuse(job, || {
+            refuse(job, Rejection::Late, || {
                 format!(
                     "{name}: a request waited longer than {timeout} s for a thread (wsgi_queue_timeout), 503"
                 )
@@ -178,10 +177,9 @@ fn submit(job: &Job) -> Turn {
     let service = job.service();
     let Some(pool) = &service.pool else { return Turn::Finish(nginx::ERROR) };
     if !pool.queue().has_room() {
-        job.conf().stats().rejected(Rejection::Full);
         let (threads, load) = pool.load();
         let title = pool.title();
-        return refuse(job, || {
+        return refuse(job, Rejection::Full, || {
             let waiting = load.waiting;
             format!("the queue of {title} is full ({threads} threads, {waiting} waiting), 503")
         });
@@ -233,9 +231,10 @@ fn prepare(job: &Job) -> Result<Arc<Task>, Error> {
 }
 
 /// Answers 503 in place of the application. `text`: what the log is told, once a second.
-fn refuse(job: &Job, text: impl FnOnce() -> String) -> Turn {
+fn refuse(job: &Job, why: Rejection, text: impl FnOnce() -> String) -> Turn {
     let r = job.request();
-    if let Some(more) = job.service().pool.as_ref().and_then(|pool| pool.complain()) {
+    job.conf().stats().rejected(why);
+    if let Some(more) = job.service().pool.as_ref().and_then(|pool| pool.complain(why)) {
         r.log().write(Level::Error, format!("wsgi: {}{more}", text()));
     }
     r.set_header(b"Retry-After", RETRY_AFTER);

@@ -14,6 +14,7 @@ use std::time::Instant;
 use nginx_sys::ngx_msec_t;
 
 use crate::conf::Service;
+use crate::handover::lock;
 use crate::nginx::{Level, log, process};
 use crate::py::{Interpreter, Interruption};
 use crate::stats;
@@ -98,7 +99,7 @@ impl Drop for Watch {
             }
         });
         if let Some(Some(watchdog)) = WATCHDOG.get() {
-            let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut runs = lock(&watchdog.runs);
             runs.all.retain(|run| !Arc::ptr_eq(run, &self.0));
         }
     }
@@ -131,7 +132,7 @@ pub fn watch(
         },
         stage: Mutex::default(),
     });
-    let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut runs = lock(&watchdog.runs);
     runs.all.push(Arc::clone(&watched));
     let first = watched.limits().into_iter().flatten().min();
     let deadline = first.map(|limit| Instant::now() + limit);
@@ -176,14 +177,14 @@ fn start() -> Option<Watchdog> {
 /// The timer's life.
 fn keep_time() {
     let Some(watchdog) = watchdog() else { return };
-    let mut runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut runs = lock(&watchdog.runs);
     loop {
         let due: Vec<_> = runs.all.iter().filter(|run| run.is_due()).cloned().collect();
         drop(runs);
         for run in due {
             run.act(&watchdog.inspector);
         }
-        runs = watchdog.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs = lock(&watchdog.runs);
         let wait = runs.all.iter().filter_map(|run| run.time_left()).min();
         runs.next = wait.map(|wait| Instant::now() + wait);
         runs = match wait {
@@ -198,12 +199,12 @@ fn keep_time() {
 
 impl Watched {
     fn stage(&self) -> Stage {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.stage)
     }
 
     /// Changes it. False, and nothing is changed, if the run is over.
     fn set_stage(&self, change: impl FnOnce(&mut Stage)) -> bool {
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stage = lock(&self.stage);
         if !stage.is_over {
             change(&mut stage);
             return true;

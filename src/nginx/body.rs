@@ -115,7 +115,8 @@ impl BufRead for ClientBody {
     }
 }
 
-/// A body that outlives its request: what was in memory is copied, the file is opened once more.
+/// A body that outlives its request: what was in memory is copied, the file's descriptor is
+/// duplicated. Both share the file's offset, so it is read by position.
 pub struct OwnedBody {
     body: ClientBody,
     /// What the body's chain consists of.
@@ -133,7 +134,7 @@ impl OwnedBody {
     /// The body of `r`, `None` if nginx has read none.
     ///
     /// # Errors
-    /// The file could not be opened once more.
+    /// The descriptor could not be duplicated.
     pub fn of(r: super::Request<'_>) -> io::Result<Option<Self>> {
         // SAFETY: nginx has read the body, and the reader is dropped before this function returns.
         let Some(body) = (unsafe { r.body() }) else { return Ok(None) };

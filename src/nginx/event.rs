@@ -109,36 +109,19 @@ impl Wake {
 
     /// Has `resume` called in the next turn of the event loop.
     pub fn post(&self, r: Request<'_>) {
-        // SAFETY: the event lives in the request's pool next to the request, and its drop takes it out of
-        // the queue and of the timers.
-        unsafe {
-            let request = r.as_ptr();
-            watch_client(r);
-            (*request).write_event_handler = Some(self.resume);
-            let event = self.event.get();
-            (*event).data = request.cast();
-            (*event).handler = Some(fired);
-            (*event).log = (*(*request).connection).log;
-            // Not to be reached; it is there for a worker that quits gracefully, which waits for timers only.
-            ngx_add_timer(event, GRACE);
-            ngx_post_event(event, &raw mut ngx_posted_next_events);
-        }
+        // The timer is not to be reached.
+        let event = self.arm(r, GRACE);
+        // SAFETY: the event is initialised; its drop takes it out of the queue.
+        unsafe { ngx_post_event(event, &raw mut ngx_posted_next_events) };
     }
 
     /// Has `resume` called in so many milliseconds, if nothing else happens to the request. A client that
     /// leaves meanwhile ends it.
     pub fn sleep(&self, r: Request<'_>, milliseconds: ngx_msec_t) {
-        // SAFETY: as in `post`.
+        self.arm(r, milliseconds);
+        // SAFETY: the request is live, and so are its connection and events.
         unsafe {
             let request = r.as_ptr();
-            watch_client(r);
-            (*request).write_event_handler = Some(self.resume);
-            let event = self.event.get();
-            (*event).data = request.cast();
-            (*event).handler = Some(fired);
-            (*event).log = (*(*request).connection).log;
-            // The timer also keeps a worker that quits gracefully, which waits for timers only.
-            ngx_add_timer(event, milliseconds);
             let read = (*(*request).connection).read;
             if (*read).pending_eof() != 0
                 && (*read).posted() == 0
@@ -147,6 +130,24 @@ impl Wake {
                 // The client has left already; no event would tell.
                 ngx_post_event(read, &raw mut ngx_posted_events);
             }
+        }
+    }
+
+    /// Has `resume` called for `r` by this event, whose timer also keeps a worker that quits gracefully: that
+    /// waits for timers only.
+    fn arm(&self, r: Request<'_>, milliseconds: ngx_msec_t) -> *mut ngx_event_t {
+        // SAFETY: the event lives in the request's pool next to the request, and its drop takes it out of
+        // the timers.
+        unsafe {
+            let request = r.as_ptr();
+            watch_client(r);
+            (*request).write_event_handler = Some(self.resume);
+            let event = self.event.get();
+            (*event).data = request.cast();
+            (*event).handler = Some(fired);
+            (*event).log = (*(*request).connection).log;
+            ngx_add_timer(event, milliseconds);
+            event
         }
     }
 

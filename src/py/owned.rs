@@ -7,8 +7,8 @@ use pyo3::Python;
 
 use super::Interpreter;
 
-/// A value with references to objects of one interpreter inside, which may be dropped anywhere on nginx's
-/// thread.
+/// A value with references to objects of one interpreter inside, which may be dropped anywhere: its drop waits
+/// for the GIL, unless the thread has it.
 pub struct Owned<T> {
     interpreter: &'static Interpreter,
     value: Option<T>,

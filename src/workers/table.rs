@@ -307,6 +307,23 @@ mod tests {
     }
 
     #[test]
+    fn the_last_one_that_serves_stays() {
+        let table = table();
+        let (a, b) = (serving(table, 0, 2, 10), serving(table, 1, 2, 11));
+        let dead = &mut dead();
+        assert!(a.is_dispensable(dead) && b.is_dispensable(dead));
+        a.leave();
+        assert!(!b.is_dispensable(dead), "the other one leaves");
+        let a = serving(table, 0, 2, 12);
+        assert!(b.is_dispensable(dead));
+        KILLED.set(12);
+        assert!(!b.is_dispensable(dead), "the other one is dead");
+        assert!(a.is_dispensable(dead));
+        let alone = serving(self::table(), 0, 1, 10);
+        assert!(alone.is_dispensable(dead), "nobody else could stay");
+    }
+
+    #[test]
     fn reliefs() {
         let table = table();
         let (a, b) = (serving(table, 0, 2, 10), serving(table, 1, 2, 11));

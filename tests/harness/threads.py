@@ -1,5 +1,6 @@
 """Applications in threads: a prelude for them, and how tests see what their requests are doing."""
 
+import itertools
 import os
 import select
 import textwrap
@@ -85,10 +86,12 @@ def wait_in_nginx(server, count):
 
 def ask(server, target, headers=()):
     """Sends a request and waits until nginx has it, or has answered it; the client."""
-    before = server.status()["writing"]
+    # The number of requests only grows, by one with each look at it. The number of those being answered may still
+    # hold an earlier look, which another worker has not quite finished.
+    before, looks = server.status()["requests"], itertools.count(1)
     client = server.connect()
     client.send_request("GET", target, headers)
-    wait_for(lambda: server.status()["writing"] > before or select.select([client.sock], [], [], 0)[0],
+    wait_for(lambda: server.status()["requests"] > before + next(looks) or select.select([client.sock], [], [], 0)[0],
              lambda: f"nginx has {target}: {server.status()}")
     return client
 

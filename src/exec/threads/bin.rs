@@ -4,11 +4,12 @@
 //! they have the GIL anyway. For much memory one of them is called.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use pyo3::Python;
 
 use crate::block::Block;
+use crate::handover::lock;
 use crate::py::PyBlock;
 
 use super::task::Task;
@@ -27,7 +28,7 @@ pub fn discard(task: &Task, blocks: Vec<PyBlock>) {
         return;
     }
     let length: usize = blocks.iter().map(|block| block.as_bytes().len()).sum();
-    BLOCKS.lock().unwrap_or_else(PoisonError::into_inner).append(&mut blocks);
+    lock(&BLOCKS).append(&mut blocks);
     if BYTES.fetch_add(length, Ordering::Relaxed) + length > PATIENCE
         && let Some(pool) = &task.service.pool
     {
@@ -39,7 +40,7 @@ pub fn discard(task: &Task, blocks: Vec<PyBlock>) {
 pub fn empty(_py: Python<'_>) {
     if BYTES.load(Ordering::Relaxed) > 0 {
         BYTES.store(0, Ordering::Relaxed);
-        let blocks = core::mem::take(&mut *BLOCKS.lock().unwrap_or_else(PoisonError::into_inner));
+        let blocks = core::mem::take(&mut *lock(&BLOCKS));
         drop(blocks);
     }
 }

@@ -22,14 +22,14 @@ pub fn start(threads: usize) {
 
 /// A request has been given to `pool`.
 pub fn enter(pool: &Pool) {
-    if pool.has_entered() {
+    if pool.enter() {
         change(|(idle, all)| (idle - 1, all));
     }
 }
 
 /// A request has left `pool`: a thread has done with it, or it was withdrawn.
 pub fn leave(pool: &Pool) {
-    if pool.has_left() {
+    if pool.leave() {
         change(|(idle, all)| (idle + 1, all));
     }
 }

@@ -5,13 +5,14 @@
 
 use core::cell::{OnceCell, RefCell};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::exec::name;
-use crate::handover::{Load, Queue};
+use crate::handover::{Load, Queue, lock};
 use crate::nginx::{Alarm, Level, log, process};
 use crate::py::Interpreter;
+use crate::stats::Rejection;
 use crate::wsgi::App;
 
 use super::census;
@@ -29,7 +30,8 @@ pub struct Pool {
     has_threads: AtomicBool,
     /// Requests that nginx's thread has given to it and not heard the end of; only touched there.
     given: AtomicUsize,
-    complaint: Mutex<Complaint>,
+    /// Of a full queue, and of requests that waited too long.
+    complaints: [Mutex<Complaint>; 2],
 }
 
 enum Owner {
@@ -42,7 +44,7 @@ static STARTED: Mutex<Vec<Arc<Pool>>> = Mutex::new(Vec::new());
 
 /// How many threads of this worker are inside applications.
 pub(super) fn busy_threads() -> usize {
-    let pools = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let pools = lock(&STARTED);
     pools.iter().map(|pool| pool.queue.load().busy).sum()
 }
 
@@ -71,7 +73,7 @@ impl Pool {
             is_started: AtomicBool::new(false),
             has_threads: AtomicBool::new(false),
             given: AtomicUsize::new(0),
-            complaint: Mutex::default(),
+            complaints: Default::default(),
         }
     }
 
@@ -117,12 +119,12 @@ impl Pool {
     }
 
     /// Counts a request that comes. True if a thread was idle.
-    pub(super) fn has_entered(&self) -> bool {
+    pub(super) fn enter(&self) -> bool {
         self.given.fetch_add(1, Ordering::Relaxed) < self.queue.threads()
     }
 
     /// Counts a request that goes. True if a thread becomes idle.
-    pub(super) fn has_left(&self) -> bool {
+    pub(super) fn leave(&self) -> bool {
         self.given.fetch_sub(1, Ordering::Relaxed) <= self.queue.threads()
     }
 
@@ -154,7 +156,7 @@ impl Pool {
         if self.is_started.swap(true, Ordering::Relaxed) {
             return self.has_threads();
         }
-        STARTED.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(self));
+        lock(&STARTED).push(Arc::clone(self));
         let mut first: Option<Box<dyn FnOnce() + Send>> = Some(Box::new(first));
         let threads = self.queue.threads();
         census::start(threads);
@@ -213,13 +215,13 @@ impl Pool {
     /// Has the threads leave when they have done what waits.
     pub fn close(&self) {
         self.queue.close();
-        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut started = lock(&STARTED);
         started.retain(|pool| !core::ptr::eq(&**pool, self));
     }
 
     /// What is to be logged of a request that found no room; `None` less than a second after the last line.
-    pub(super) fn complain(&self) -> Option<String> {
-        let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn complain(&self, why: Rejection) -> Option<String> {
+        let mut complaint = lock(&self.complaints[why as usize]);
         let now = Instant::now();
         if complaint.last.is_some_and(|last| now - last < Duration::from_secs(1)) {
             complaint.unsaid += 1;

@@ -5,7 +5,7 @@
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::conf::Service;
@@ -14,7 +14,7 @@ use crate::exec::line::Offer;
 use crate::exec::report::Failure;
 use crate::exec::runner::Runner;
 use crate::handler::Job;
-use crate::handover::Desk;
+use crate::handover::{Desk, lock};
 use crate::nginx::{Level, OwnedBody};
 use crate::stats::{self, Flight};
 use crate::wsgi::Snapshot;
@@ -121,12 +121,12 @@ impl Task {
         self.stats.unqueued();
         self.stats.waited(*queue_time);
         self.stats.busy();
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.request).take()
     }
 
     /// Its line in the status.
     pub fn flight(&self) -> MutexGuard<'_, Flight> {
-        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.flight)
     }
 
     /// How long it has waited for a thread.
@@ -136,7 +136,7 @@ impl Task {
 
     /// Whether no thread has taken it.
     pub fn is_queued(&self) -> bool {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        lock(&self.request).is_some()
     }
 
     /// Whether the request has ended.
