@@ -127,6 +127,7 @@ pub struct LocationConf {
     /// Milliseconds, as all times; 0 is `off`.
     pub queue_timeout: Option<ngx_msec_t>,
     pub timeout: Option<ngx_msec_t>,
+    pub suspend_timeout: Option<ngx_msec_t>,
     pub slow_log: Option<ngx_msec_t>,
     pub cancel_on_disconnect: Flag,
     pub intercept_errors: Flag,
@@ -193,6 +194,7 @@ impl Default for LocationConf {
             threads: None,
             queue_timeout: None,
             timeout: None,
+            suspend_timeout: None,
             slow_log: None,
             cancel_on_disconnect: Flag::default(),
             intercept_errors: Flag::default(),

@@ -28,6 +28,7 @@ use crate::conf::MainConf;
 use crate::handler::Job;
 use crate::nginx::{Level, Log, Request, log, process};
 use crate::py::{self, Interpreter, Settings};
+use crate::reactor;
 use crate::workers;
 use crate::wsgi::{App, Gateway};
 
@@ -53,7 +54,10 @@ pub struct Domain {
 
 impl Domain {
     fn new(interpreter: &'static Interpreter) -> Result<Self, String> {
-        let gateways = interpreter.enter(|py| Ok((Gateway::new(py)?, Gateway::new(py)?)));
+        let gateways = interpreter.enter(|py| {
+            reactor::install(py, interpreter)?;
+            Ok((Gateway::new(py)?, Gateway::new(py)?))
+        });
         let (gateway, threaded) = gateways.map_err(|error: pyo3::PyErr| error.to_string())?;
         Ok(Self { interpreter, gateway, threaded })
     }
@@ -80,6 +84,7 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
         return;
     }
     workers::join(cycle, conf);
+    reactor::open();
     // Others may leave when this one serves.
     if !start(cycle, conf) {
         workers::start_serving();
@@ -241,6 +246,6 @@ pub fn forget(job: &Job) {
 }
 
 /// How an application is called in the log.
-fn name(app: &App) -> String {
+pub fn name(app: &App) -> String {
     format!("application \"{}\"", app.target())
 }

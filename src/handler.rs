@@ -8,6 +8,7 @@
 use core::cell::{Cell, OnceCell, RefCell};
 use core::ptr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::nginx::{
 };
 use crate::ngx_http_wsgi_module;
 use crate::py::PyBlock;
+use crate::reactor::{self, Suspension};
 use crate::stats::Flight;
 use crate::workers;
 use crate::wsgi::{Exchange, Meter};
@@ -38,6 +40,8 @@ pub enum State {
     Sending,
     /// nginx holds bytes, and says by the write event when they are gone.
     Draining(Then),
+    /// The application waits for something else than its client, and a timer runs (reactor/suspension.rs).
+    Suspended,
     /// Nothing more is to be sent: `close()`, then finalize with this code.
     Closing(Code),
     /// Nothing is to be sent: `close()`, then nginx goes on elsewhere (X-Accel-Redirect).
@@ -71,7 +75,7 @@ pub enum Turn {
     Wait,
     /// To go on after the other events of the loop.
     Yield,
-    /// To go on when a thread says so; to be looked after in so many milliseconds.
+    /// To go on when somebody says so; to be looked after in so many milliseconds.
     Sleep(ngx_msec_t),
     /// To finalize the request.
     Finish(Code),
@@ -91,6 +95,8 @@ pub struct Job {
     pub upload: RefCell<Option<Upload>>,
     /// What it has in Python, if nginx's thread runs the application.
     pub exchange: RefCell<Option<Exchange<Inline>>>,
+    /// What it has of the reactor.
+    pub suspension: RefCell<Option<Rc<Suspension>>>,
     /// What a thread has of it, if a pool runs the application.
     pub task: OnceCell<Arc<Task>>,
     /// Whether that thread has done with it.
@@ -223,6 +229,7 @@ impl Job {
             spool: RefCell::new(None),
             upload: RefCell::new(None),
             exchange: RefCell::new(None),
+            suspension: RefCell::new(None),
             task: OnceCell::new(),
             has_left: Cell::new(false),
             file: RefCell::new(None),
@@ -282,6 +289,21 @@ impl Job {
                 redirect.follow(r);
             }
         }
+    }
+
+    /// A suspended request goes on in this turn of the event loop, after what has happened.
+    pub fn resume_soon(&self) {
+        self.wake.post_soon(self.request());
+    }
+
+    /// The same in the next turn.
+    pub fn resume_next(&self) {
+        self.wake.post(self.request());
+    }
+
+    /// Whether the time is over that it was to sleep for.
+    pub fn time_is_over(&self) -> bool {
+        self.wake.has_expired()
     }
 
     fn wait(&self) {
@@ -371,6 +393,13 @@ impl Job {
                     self.drive();
                 }
             },
+            State::Suspended => {
+                // A write event is no reason to go on.
+                if let Some(state) = reactor::wake(self) {
+                    self.state.set(state);
+                    self.drive();
+                }
+            }
             // A write event while the wake-up is still to come.
             State::Sending if self.wake.is_posted() => {}
             State::Sending if self.task.get().is_some() => {

@@ -29,6 +29,8 @@ mod module;
 #[cfg(not(test))]
 mod nginx;
 #[cfg(not(test))]
+mod reactor;
+#[cfg(not(test))]
 mod variables;
 
 #[cfg(not(test))]

@@ -121,6 +121,7 @@ fn inherit(prev: &LocationConf, conf: &mut LocationConf) {
     conf.queue_timeout = conf.queue_timeout.or(prev.queue_timeout);
     conf.timeout = conf.timeout.or(prev.timeout);
     conf.slow_log = conf.slow_log.or(prev.slow_log);
+    conf.suspend_timeout = conf.suspend_timeout.or(prev.suspend_timeout);
     conf.cancel_on_disconnect = conf.cancel_on_disconnect.or(prev.cancel_on_disconnect);
     conf.intercept_errors = conf.intercept_errors.or(prev.intercept_errors);
     conf.hide_headers = conf.hide_headers.take().or_else(|| prev.hide_headers.clone());

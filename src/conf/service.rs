@@ -75,7 +75,13 @@ impl Service {
             vars: &vars,
         };
         // Another thread may be faster, since making it may give the GIL up; then this one is in vain.
-        let made = Owned::new(interpreter, Environ::new(py, gateway, &constants)?);
+        // A thread can block; nginx's own has better to do.
+        let extensions = match self.pool {
+            None => Some(interpreter.package().extensions(py)?),
+            Some(_) => None,
+        };
+        let environ = Environ::new(py, gateway, &constants, extensions.as_ref())?;
+        let made = Owned::new(interpreter, environ);
         Ok(self.environ.get_or_init(|| made).get(py))
     }
 }

@@ -47,7 +47,9 @@ pub use app::{
 };
 pub use python::{env, python_executable, python_home, python_optimize, python_path};
 pub use response::{hide_header, ignore_headers, pass_header, write_buffer_size};
-pub use threads::{queue_timeout, request_buffering, slow_log, thread_pool, threads, timeout};
+pub use threads::{
+    queue_timeout, request_buffering, slow_log, suspend_timeout, thread_pool, threads, timeout,
+};
 pub use workers::{max_memory, max_requests};
 
 /// A setter as nginx calls it: null is success, a text is completed by nginx with file and line, and

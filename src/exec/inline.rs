@@ -16,13 +16,15 @@ use crate::handler::{Job, State, Turn};
 use crate::nginx::event::{self, Blocking};
 use crate::nginx::{self, ClientBody, Flow, Level, log};
 use crate::py::{Handle, PyBlock};
+use crate::reactor;
+use crate::stats;
 use crate::wsgi::{Body, Draft, Environ, Exchange, Host, LineLog, Writer};
 
-use super::line::{Line, Offer};
+use super::line::{Given, Line, Offer};
 use super::report::Failure;
 use super::slice::Slice;
 use super::writing::{Refused, Written};
-use super::{Domain, name, parts, report};
+use super::{Domain, name, parts, report, slice};
 
 /// The gateway's types of this executor.
 pub struct Inline;
@@ -109,6 +111,14 @@ impl Line for Job {
         }
     }
 
+    fn note_empty(&self) {
+        reactor::begin(self);
+    }
+
+    fn pause(&self, py: Python<'_>) -> Option<Turn> {
+        reactor::pause(py, self)
+    }
+
     fn give(&self, _py: Python<'_>, offer: Offer) -> Result<(), Error> {
         self.take(offer)
     }
@@ -156,6 +166,38 @@ fn wait_for_client(py: Python<'_>, job: &Job) -> PyResult<()> {
     }
 }
 
+/// Sends the head, if it has not been sent, and what is held back; from inside a step of the application.
+///
+/// # Errors
+/// `RuntimeError`: there is no head yet.
+pub fn flush(py: Python<'_>, job: &Job) -> PyResult<()> {
+    let state = job.state.get();
+    if !matches!(state, State::Calling | State::Sending) {
+        // The response has ended, HEAD for example.
+        return Ok(());
+    }
+    let exchange = job.exchange.borrow();
+    let Some(exchange) = &*exchange else { return Ok(()) };
+    let (head, blocks) = exchange.draft(py, |draft| {
+        let head = (!draft.is_committed()).then(|| slice::commit(draft, job.service()));
+        match head {
+            Some(None) => Err(PyRuntimeError::new_err("flush() before start_response()")),
+            head => Ok((head.flatten(), draft.give(Vec::new()))),
+        }
+    })?;
+    let is_lost = job.take(Offer { head, given: Given::Blocks(blocks) }).is_err();
+    if is_lost {
+        return Err(Refused::ClientGone.into());
+    }
+    if matches!(job.state.get(), State::Sending | State::Draining(_)) {
+        job.send_nothing();
+        // Still in a step. What nginx holds is waited for after it.
+        exchange.draft(py, Draft::note_writing);
+        job.state.set(state);
+    }
+    Ok(())
+}
+
 /// Runs a turn of `job`.
 pub fn run(job: &Job) -> Turn {
     let Some(domain) = job.domain() else {
@@ -183,6 +225,9 @@ pub fn run(job: &Job) -> Turn {
     });
     let held = begun.elapsed();
     job.flight.borrow().leaves_thread();
+    if job.state.get() == State::Suspended {
+        job.flight.borrow().set_state(stats::State::Suspended);
+    }
     job.run_time.set(Some(job.run_time.get().unwrap_or_default() + held));
     warn_of_blocking(job, held);
     turn
@@ -228,7 +273,7 @@ fn turn(py: Python<'_>, domain: &Domain, job: &Job) -> Turn {
                 Ok(exchange.environ(py, gateway, template, parts)?)
             })
         };
-        match exchange.slice(py, || slice.run(environ)) {
+        match reactor::during(job, || exchange.slice(py, || slice.run(environ))) {
             Ok(done) => turn = done,
             Err(error) => slice.fail(&Error::Raised(error)),
         }
@@ -274,6 +319,8 @@ fn end_if_sent(py: Python<'_>, domain: &Domain, job: &Job) {
 
 /// Ends the exchange: `close()`, and Python's objects go.
 fn end(py: Python<'_>, domain: &Domain, job: &Job) {
+    // What it waits for goes before close(), which may close the descriptors.
+    reactor::end(py, job);
     let exchange = job.exchange.take();
     if let Some(exchange) = exchange
         && let Err(raised) = exchange.end(py, &domain.gateway)

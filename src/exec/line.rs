@@ -3,7 +3,7 @@
 use pyo3::Python;
 
 use crate::error::Error;
-use crate::handler::{Job, State};
+use crate::handler::{Job, State, Turn};
 use crate::py::PyBlock;
 use crate::wsgi::{Head, Host};
 
@@ -56,6 +56,14 @@ pub trait Line {
 
     /// The application has been imported and is called now.
     fn begin(&self, py: Python<'_>);
+
+    /// The application has yielded an empty item.
+    fn note_empty(&self) {}
+
+    /// What the request waits for before its application is asked for more, other than the client.
+    fn pause(&self, _py: Python<'_>) -> Option<Turn> {
+        None
+    }
 
     /// Gives nginx what the application gave; the state says how to go on.
     fn give(&self, py: Python<'_>, offer: Offer) -> Result<(), Error>;

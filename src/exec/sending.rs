@@ -267,7 +267,7 @@ impl Job {
     }
 
     /// Has nginx send the head although there is no block yet.
-    fn send_nothing(&self) {
+    pub(super) fn send_nothing(&self) {
         let flow = self.output.borrow_mut().send_nothing();
         self.follow(flow, Then::Send);
     }

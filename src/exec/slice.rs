@@ -53,17 +53,24 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
                     return Some(Turn::Yield);
                 }
                 State::Sending => {
+                    if let Some(turn) = self.line.pause(self.py) {
+                        return Some(turn);
+                    }
                     blocks += 1;
                     match self.step() {
                         Ok(true) => Ok(()),
-                        Ok(false) => return Some(Turn::Yield),
+                        Ok(false) => {
+                            return Some(self.line.pause(self.py).unwrap_or(Turn::Yield));
+                        }
                         Err(error) => Err(error),
                     }
                 }
                 State::Draining(_) => return Some(Turn::Wait),
-                State::Reading | State::Closing(_) | State::Redirecting(_) | State::Done => {
-                    return None;
-                }
+                State::Reading
+                | State::Suspended
+                | State::Closing(_)
+                | State::Redirecting(_)
+                | State::Done => return None,
             };
             if let Err(error) = result {
                 self.fail(&error);
@@ -132,7 +139,10 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
             return Ok(true);
         }
         match step {
-            Step::Empty => return self.empty(),
+            Step::Empty => {
+                self.line.note_empty();
+                return self.empty();
+            }
             Step::Block(block) => self.block(block)?,
             Step::All(blocks) => self.give_blocks(blocks, Given::All)?,
             Step::Done => self.give_blocks(Vec::new(), Given::All)?,

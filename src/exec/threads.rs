@@ -90,7 +90,10 @@ pub fn run(job: &Job) -> Turn {
         State::Closing(nginx::REQUEST_TIME_OUT) => task.answer(Answer::TimedOut),
         State::Closing(_) if job.output.borrow().is_gone() => task.answer(Answer::Gone),
         State::Closing(_) | State::Redirecting(_) | State::Done => task.answer(Answer::Over),
-        State::Reading | State::Calling | State::Sending => task.answer(Answer::Go),
+        // Only nginx's own thread suspends.
+        State::Reading | State::Calling | State::Sending | State::Suspended => {
+            task.answer(Answer::Go);
+        }
     }
     if job.is_over() {
         task.end_body();

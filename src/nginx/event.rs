@@ -115,6 +115,13 @@ impl Wake {
         unsafe { ngx_post_event(event, &raw mut ngx_posted_next_events) };
     }
 
+    /// Has `resume` called in this turn of the event loop, after what has happened.
+    pub fn post_soon(&self, r: Request<'_>) {
+        let event = self.arm(r, GRACE);
+        // SAFETY: as in `post`.
+        unsafe { ngx_post_event(event, &raw mut ngx_posted_events) };
+    }
+
     /// Has `resume` called in so many milliseconds, if nothing else happens to the request. A client that
     /// leaves meanwhile ends it.
     pub fn sleep(&self, r: Request<'_>, milliseconds: ngx_msec_t) {
@@ -146,6 +153,7 @@ impl Wake {
             (*event).data = request.cast();
             (*event).handler = Some(fired);
             (*event).log = (*(*request).connection).log;
+            (*event).set_timedout(0);
             ngx_add_timer(event, milliseconds);
             event
         }
@@ -155,6 +163,12 @@ impl Wake {
     pub fn cancel(&self) {
         // SAFETY: the event is initialised, and only touched on this thread.
         unsafe { forget(self.event.get()) };
+    }
+
+    /// Whether the time of `sleep` is over.
+    pub fn has_expired(&self) -> bool {
+        // SAFETY: the event is only touched on this thread.
+        unsafe { (*self.event.get()).timedout() != 0 }
     }
 
     /// Whether the call is still to come.
@@ -228,7 +242,7 @@ unsafe extern "C" fn expired<T>(event: *mut ngx_event_t) {
 ///
 /// # Safety
 /// `event` must be initialised.
-unsafe fn forget(event: *mut ngx_event_t) {
+pub(super) unsafe fn forget(event: *mut ngx_event_t) {
     // SAFETY: by the contract of this function.
     unsafe {
         if (*event).posted() != 0 {

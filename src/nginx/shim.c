@@ -89,6 +89,23 @@ ngx_wsgi_listening_stop(ngx_event_t *rev)
 }
 
 
+ngx_int_t
+ngx_wsgi_report(ngx_connection_t *c, ngx_uint_t write, ngx_uint_t on)
+{
+    ngx_event_t  *ev;
+    ngx_int_t     event;
+
+    ev = write ? c->write : c->read;
+    event = write ? NGX_WRITE_EVENT : NGX_READ_EVENT;
+
+    if (ev->active == on) {
+        return NGX_OK;
+    }
+
+    return on ? ngx_add_event(ev, event, NGX_LEVEL_EVENT) : ngx_del_event(ev, event, 0);
+}
+
+
 #define NGX_WSGI_REQUEST_BIT(field)                                                                \
     ngx_uint_t ngx_wsgi_request_##field(const ngx_http_request_t *r) { return r->field; }          \
     void ngx_wsgi_request_set_##field(ngx_http_request_t *r, ngx_uint_t value) { r->field = value; }

@@ -89,6 +89,12 @@ ngx_uint_t ngx_wsgi_listening_is_shared(const ngx_listening_t *ls);
 ngx_int_t ngx_wsgi_listening_start(ngx_event_t *rev);
 ngx_int_t ngx_wsgi_listening_stop(ngx_event_t *rev);
 
+/*
+ * Whether nginx is to report that bytes can be read from a connection's descriptor, or written to it: always
+ * while it is so, and not only when it becomes so.
+ */
+ngx_int_t ngx_wsgi_report(ngx_connection_t *c, ngx_uint_t write, ngx_uint_t on);
+
 
 /*
  * Bit-fields of a request: ngx_wsgi_request_<field>(r) and ngx_wsgi_request_set_<field>(r, value).

@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_long, c_ulong};
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyModule, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyModule, PyString};
 use pyo3::{Borrowed, ffi};
 
 use super::class::{Class, HeapType, Instance, Method, Methods};
@@ -25,10 +25,17 @@ macro_rules! source {
     };
 }
 
+/// Those that are imported when they are wanted, if they are.
+const LATER: &[(&str, &str)] = &[
+    ("ngx_reactor", include_str!("../../python/ngx_reactor/__init__.py")),
+    ("ngx_wsgi.suspension", include_str!("../../python/ngx_wsgi/suspension.py")),
+];
+
 const INIT: &CStr = source!("__init__.py");
 const LOADER: &CStr = source!("loader.py");
 const STREAMS: &CStr = source!("streams.py");
 const PROCESS: &CStr = source!("process.py");
+const EMBEDDED: &CStr = source!("embedded.py");
 const FILES: &CStr = source!("files.py");
 const SUBINTERPRETER: &CStr = source!("subinterpreter.py");
 const WATCH: &CStr = source!("watch.py");
@@ -109,6 +116,8 @@ impl Package {
         let watch = PyModule::from_code(py, WATCH, c"<ngx_wsgi/watch>", c"ngx_wsgi.watch")?;
         PyModule::from_code(py, FILES, c"<ngx_wsgi/files>", c"ngx_wsgi.files")?;
         package.setattr("__version__", env!("CARGO_PKG_VERSION"))?;
+        PyModule::from_code(py, EMBEDDED, c"<ngx_wsgi/embedded>", c"ngx_wsgi.embedded")?
+            .call_method1("offer", (LATER.to_vec(),))?;
 
         let native = HeapType::<Native>::new(py)?.instance(py, Native { log })?;
         streams.call_method1("install", (native.method::<Log>()?,))?;
@@ -175,6 +184,11 @@ impl Package {
     /// Gives the calling thread its name in this interpreter.
     pub fn name_thread(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         self.name_thread.call1(py, (name,)).map(drop)
+    }
+
+    /// What an application on nginx's thread finds in environ besides what PEP 3333 says.
+    pub fn extensions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        Ok(py.import("ngx_wsgi.suspension")?.getattr("ENVIRON")?.cast_into()?)
     }
 
     /// Raises an exception in a thread of this interpreter, as soon as it runs Python code.

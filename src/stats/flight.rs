@@ -18,10 +18,13 @@ pub enum State {
     Running,
     /// The client is being waited for.
     Sending,
+    /// The application waits for something else, and the event loop goes on.
+    Suspended,
 }
 
 impl State {
-    const ALL: [Self; 4] = [Self::Reading, Self::Queued, Self::Running, Self::Sending];
+    const ALL: [Self; 5] =
+        [Self::Reading, Self::Queued, Self::Running, Self::Sending, Self::Suspended];
 
     pub(super) fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(number as usize).copied()
@@ -34,6 +37,7 @@ impl State {
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Sending => "sending",
+            Self::Suspended => "suspended",
         }
     }
 }

@@ -87,10 +87,12 @@ struct Var {
 impl Environ {
     /// Makes the template. Keys that every request has stand in it already, with their most frequent
     /// value: setting another one does not make the dictionary grow, and often nothing is to be set.
+    /// `extensions`: keys that PEP 3333 does not know, and their values.
     pub fn new<H: Host>(
         py: Python<'_>,
         gateway: &Gateway<H>,
         constants: &Constants<'_>,
+        extensions: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let keys = gateway.keys();
         let dict = PyDict::new(py);
@@ -117,6 +119,9 @@ impl Environ {
         dict.set_item(&keys.wsgi_multiprocess, constants.multiprocess)?;
         dict.set_item(&keys.wsgi_run_once, false)?;
         dict.set_item(&keys.wsgi_file_wrapper, gateway.files().wrapper())?;
+        if let Some(extensions) = extensions {
+            dict.update(extensions.as_mapping())?;
+        }
         let text = |text: &[u8]| latin1(py, text).map(Bound::unbind);
         let var = |(name, value): &(&[u8], Option<&[u8]>)| {
             Ok(Var { key: text(name)?, constant: value.map(text).transpose()? })

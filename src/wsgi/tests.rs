@@ -201,7 +201,7 @@ fn environ<'py>(
         headers: headers.into_iter(),
         vars: [Some(&b"c"[..]), Some(b"\xe4"), None].into_iter(),
     };
-    let template = Environ::new(py, gateway, &constants).unwrap();
+    let template = Environ::new(py, gateway, &constants, None).unwrap();
     exchange.environ(py, gateway, &template, parts).unwrap()
 }
 

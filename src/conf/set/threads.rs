@@ -89,6 +89,18 @@ setter! {
 }
 
 setter! {
+    /// `wsgi_suspend_timeout time`
+    suspend_timeout(cf, conf: LocationConf) {
+        if conf.suspend_timeout.is_some() {
+            return is_duplicate();
+        }
+        // Without any limit a worker that quits gracefully would not end.
+        conf.suspend_timeout = time(cf, 1).filter(|time| *time > 0);
+        if conf.suspend_timeout.is_some() { DONE } else { say(c"takes a time above 0") }
+    }
+}
+
+setter! {
     /// `wsgi_request_buffering on|off`
     request_buffering(cf, conf: LocationConf) {
         if conf.request_buffering.is_some() {

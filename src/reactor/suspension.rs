@@ -1,0 +1,185 @@
+//! Suspension: a request gives the event loop back until somebody resumes it, or its time is over.
+//!
+//! The application asks for it, and yields an empty item; from there on the request waits in
+//! `State::Suspended`, with a timer. Belongs to the job, from the first time that the application asks for
+//! anything here until the exchange ends.
+
+use core::cell::{Cell, RefCell};
+use core::time::Duration;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::exec;
+use crate::handler::{Job, State, Then, Turn};
+use crate::nginx::{self, Level};
+use crate::py::Kept;
+
+use super::Reactor;
+use super::request::Request;
+use super::ticket::Ticket;
+
+/// What a request has of the reactor. To be dropped attached.
+pub struct Suspension {
+    /// What Python has of it.
+    pub request: Kept<Request>,
+    /// What the layers in Python keep for the request.
+    pub store: Py<PyDict>,
+    /// To be cancelled when the suspension ends.
+    attached: RefCell<Vec<Py<PyAny>>>,
+    wait: RefCell<Option<Wait>>,
+    /// Whether the last one ended because its own time was over.
+    has_timed_out: Cell<bool>,
+}
+
+/// A suspension that has been asked for.
+struct Wait {
+    ticket: Arc<Ticket>,
+    /// The application's own limit.
+    timeout: Option<Duration>,
+    /// When it began: when the application had yielded an empty item.
+    begun: Option<Instant>,
+}
+
+impl Suspension {
+    pub fn new(py: Python<'_>, request: Kept<Request>) -> Self {
+        Self {
+            request,
+            store: PyDict::new(py).unbind(),
+            attached: RefCell::default(),
+            wait: RefCell::default(),
+            has_timed_out: Cell::new(false),
+        }
+    }
+
+    /// Asks for a suspension of `job`: it begins with the next empty item. Asked for twice, it is one, and the
+    /// first event ends it.
+    pub fn ask(&self, job: &Job, timeout: Option<Duration>) -> PyResult<Arc<Ticket>> {
+        let mut wait = self.wait.borrow_mut();
+        if let Some(wait) = &mut *wait {
+            wait.timeout = wait.timeout.into_iter().chain(timeout).min();
+            return Ok(Arc::clone(&wait.ticket));
+        }
+        let ticket = Ticket::new(job)?;
+        *wait = Some(Wait { ticket: Arc::clone(&ticket), timeout, begun: None });
+        Ok(ticket)
+    }
+
+    /// Has `cancel()` of an object called when the suspension ends.
+    pub fn attach(&self, object: Py<PyAny>) {
+        self.attached.borrow_mut().push(object);
+    }
+
+    pub fn has_timed_out(&self) -> bool {
+        self.has_timed_out.get()
+    }
+
+    /// The suspension is over.
+    fn finish(&self, py: Python<'_>) {
+        if let Some(wait) = self.wait.take() {
+            wait.ticket.end();
+        }
+        for object in self.attached.take() {
+            if let Err(error) = object.call_method0(py, "cancel") {
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+}
+
+impl Job {
+    /// What it has of the reactor, if its application has asked for anything.
+    pub fn suspension(&self) -> Option<Rc<Suspension>> {
+        self.suspension.borrow().clone()
+    }
+
+    fn suspend_limit(&self) -> Duration {
+        Duration::from_millis(self.conf().suspend_timeout.unwrap_or(60_000) as u64)
+    }
+}
+
+/// The application of `job` has yielded an empty item: a suspension that it has asked for begins.
+pub fn begin(job: &Job) {
+    if let Some(suspension) = job.suspension()
+        && let Some(wait) = &mut *suspension.wait.borrow_mut()
+    {
+        suspension.has_timed_out.set(false);
+        wait.begun.get_or_insert_with(Instant::now);
+    }
+}
+
+/// What `job` has to wait for before its application is asked for more, if there is anything.
+pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
+    let suspension = job.suspension()?;
+    let (is_over, left) = match &*suspension.wait.borrow() {
+        Some(Wait { ticket, timeout, begun: Some(begun) }) => {
+            let limit = job.suspend_limit().min(timeout.unwrap_or(Duration::MAX));
+            (ticket.is_used(), limit.saturating_sub(begun.elapsed()))
+        }
+        _ => return None,
+    };
+    if is_over {
+        suspension.finish(py);
+        return None;
+    }
+    // Nobody would see to what nginx holds, if it holds anything.
+    if !job.output.borrow().may_go_on() {
+        job.state.set(State::Draining(Then::Send));
+        return Some(Turn::Wait);
+    }
+    job.state.set(State::Suspended);
+    // A millisecond more, so that the time is over when the timer says so.
+    Some(Turn::Sleep(left.as_millis() as nginx_sys::ngx_msec_t + 1))
+}
+
+/// On nginx's thread: somebody has used the ticket of `job`.
+pub fn resumed(job: &Job) {
+    if job.state.get() != State::Suspended {
+        // It has not begun, or waits for the client first.
+        return;
+    }
+    // Requests that resume each other are not to keep the others from their turn.
+    if Reactor::try_with(|reactor| reactor.is_running.get()).unwrap_or(false) {
+        job.resume_soon();
+    } else {
+        job.resume_next();
+    }
+}
+
+/// Why a suspended `job` has been called: the state in which it goes on, `None` if there is no reason.
+pub fn wake(job: &Job) -> Option<State> {
+    let suspension = job.suspension()?;
+    let wait = suspension.wait.borrow();
+    let wait = wait.as_ref()?;
+    if !wait.ticket.is_used() && !job.time_is_over() {
+        return None;
+    }
+    let limit = job.suspend_limit();
+    if !wait.ticket.take() {
+        return Some(State::Sending);
+    }
+    if wait.timeout.is_some_and(|timeout| timeout <= limit) {
+        suspension.has_timed_out.set(true);
+        return Some(State::Sending);
+    }
+    let text = format!(
+        "wsgi: {} was suspended for longer than {} s (wsgi_suspend_timeout)",
+        exec::name(&job.service().app),
+        limit.as_secs_f64()
+    );
+    job.request().log().write(Level::Error, text);
+    job.has_failed.set(true);
+    let rc = if job.is_head_sent() { nginx::ERROR } else { nginx::GATEWAY_TIME_OUT };
+    Some(State::Closing(rc))
+}
+
+/// The exchange of `job` ends.
+pub fn end(py: Python<'_>, job: &Job) {
+    if let Some(suspension) = job.suspension.take() {
+        suspension.finish(py);
+        suspension.request.bind(py).get().end();
+    }
+}

@@ -1,0 +1,110 @@
+//! A turn of the reactor: Python is called for what has happened in a turn of nginx's event loop.
+
+use core::mem;
+
+use pyo3::prelude::*;
+
+use crate::nginx::{Level, entry, log};
+use crate::py::Interpreter;
+
+use super::{Callback, Reactor, timer, watch};
+
+/// Something that nginx has reported.
+pub struct Happened {
+    pub interpreter: &'static Interpreter,
+    pub what: What,
+}
+
+pub enum What {
+    /// A watched descriptor is ready: its key, and the flags that fired.
+    Ready(u64, u8),
+    /// A timer's time is over.
+    Due(u64),
+}
+
+/// A function that is to be called soon.
+pub type Posted = Callback;
+
+impl Reactor {
+    /// Notes something that nginx has reported.
+    pub(super) fn note(&self, interpreter: &'static Interpreter, what: What) {
+        let mut happened = self.happened.borrow_mut();
+        // Both directions of one descriptor are reported one after the other.
+        if let (Some(Happened { what: What::Ready(last, fired), .. }), What::Ready(key, more)) =
+            (happened.last_mut(), &what)
+            && last == key
+        {
+            *fired |= more;
+        } else {
+            happened.push(Happened { interpreter, what });
+        }
+        self.alarm.post();
+    }
+
+    /// Has a function called soon. From inside Python: after nginx has looked for what has happened, so that a
+    /// function that posts itself again and again leaves the others their turn.
+    pub(super) fn post(&self, callback: Posted) {
+        self.posted.borrow_mut().push(callback);
+        if !self.is_running.get() {
+            self.alarm.post_next();
+        }
+    }
+
+    /// The same for a thread that has rung.
+    pub(super) fn post_now(&self, callback: Posted) {
+        self.posted.borrow_mut().push(callback);
+        self.alarm.post();
+    }
+}
+
+/// On nginx's thread, at the end of a turn of its event loop.
+pub fn run() {
+    Reactor::try_with(|reactor| {
+        reactor.is_running.set(true);
+        // First what has happened; what that posts belongs to this turn, what the posted ones post to the next.
+        call_each(mem::take(&mut *reactor.happened.borrow_mut()), |h| h.interpreter, happened);
+        call_each(mem::take(&mut *reactor.posted.borrow_mut()), |p| p.interpreter, posted);
+        reactor.is_running.set(false);
+        if !reactor.posted.borrow().is_empty() {
+            reactor.alarm.post_next();
+        }
+    });
+}
+
+/// Calls `f` for each item, attached to its interpreter, which is entered once for neighbours.
+fn call_each<T>(
+    items: Vec<T>,
+    interpreter: impl Fn(&T) -> &'static Interpreter,
+    f: impl Fn(Python<'_>, T),
+) {
+    let mut items = items.into_iter().peekable();
+    while let Some(here) = items.peek().map(&interpreter) {
+        here.enter(|py| {
+            while let Some(item) = items.next_if(|item| core::ptr::eq(interpreter(item), here)) {
+                entry::quietly(|| f(py, item));
+            }
+        });
+    }
+}
+
+fn happened(py: Python<'_>, happened: Happened) {
+    match happened.what {
+        What::Ready(key, fired) => watch::ready(py, key, fired),
+        What::Due(key) => timer::due(py, key),
+    }
+}
+
+fn posted(py: Python<'_>, callback: Posted) {
+    let result = callback.function.call0(py);
+    callback.done(py, result);
+}
+
+impl Callback {
+    /// Takes notice of what the function returned. An exception hurts nobody else.
+    pub(super) fn done(&self, py: Python<'_>, result: PyResult<Py<PyAny>>) {
+        let Err(error) = result else { return };
+        let raised = self.interpreter.package().describe(py, &error);
+        let text = format!("wsgi: a handler of ngx_reactor raised {}", raised.summary);
+        log::process_log().write_all(Level::Error, &text, &raised.traceback);
+    }
+}
