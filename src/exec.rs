@@ -135,7 +135,10 @@ fn domains(conf: &MainConf) -> Vec<(Arc<App>, &'static Domain)> {
 pub fn domain(app: &App) -> Option<&'static Domain> {
     let main = match MAIN.get() {
         Some(main) => main.as_ref().ok()?,
-        None => main_domain(MainConf::of_cycle(Request::cycle())?).ok()?,
+        None => {
+            reactor::open();
+            main_domain(MainConf::of_cycle(Request::cycle())?).ok()?
+        }
     };
     let Some(name) = &app.key().interpreter else { return Some(main) };
     let known = SUBS.with_borrow(|subs| {

@@ -58,16 +58,18 @@ impl Callback {
 }
 
 thread_local! {
-    /// Empty in all threads but nginx's.
-    static REACTOR: OnceCell<Reactor> = const { OnceCell::new() };
+    /// Empty in all threads but nginx's. Never dropped: that would call nginx and Python when both have ended.
+    static REACTOR: OnceCell<&'static Reactor> = const { OnceCell::new() };
     /// The job whose application runs.
     static CURRENT: Cell<Option<*const Job>> = const { Cell::new(None) };
 }
 
-/// Opens the reactor of this worker. To be called once on nginx's thread, before Python runs.
+/// Opens the reactor of this worker, if that has not been done. To be called on nginx's thread, before Python
+/// runs.
 pub fn open() {
-    REACTOR.with(|reactor| {
-        reactor.get_or_init(|| Reactor {
+    let open = || {
+        inbox::open();
+        &*Box::leak(Box::new(Reactor {
             watches: RefCell::default(),
             timers: RefCell::default(),
             happened: RefCell::default(),
@@ -75,9 +77,11 @@ pub fn open() {
             alarm: Alarm::new(turn::run),
             is_running: Cell::new(false),
             last_key: Cell::new(0),
-        });
+        }))
+    };
+    REACTOR.with(|reactor| {
+        reactor.get_or_init(open);
     });
-    inbox::open();
 }
 
 /// Runs a slice of `job`: what its application asks for meanwhile concerns this job.
@@ -109,7 +113,7 @@ impl Reactor {
 
     /// The same where there may be none.
     fn try_with<R>(f: impl FnOnce(&Self) -> R) -> Option<R> {
-        REACTOR.with(|reactor| reactor.get().map(f))
+        REACTOR.with(|reactor| reactor.get().map(|reactor| f(reactor)))
     }
 
     /// A key that has not been used before.

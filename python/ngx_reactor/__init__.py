@@ -8,14 +8,17 @@ locations without wsgi_threads; so does the import of its modules.
 """
 
 import contextvars
+import types
 
 from ngx_wsgi import native
 
-__all__ = ["NGX_READ_EVENT", "NGX_WRITE_EVENT", "Event", "add_event", "add_timer", "create_event", "del_event", "del_timer",
-           "post"]
+__all__ = ["NGX_READ_EVENT", "NGX_WRITE_EVENT", "Event", "Timer", "add_event", "add_timer", "create_event", "del_event",
+           "del_timer", "post"]
 
 NGX_READ_EVENT = native.READ
 NGX_WRITE_EVENT = native.WRITE
+
+Timer = native.Timer
 
 
 class Event:
@@ -36,6 +39,9 @@ class Event:
         self.active = self.ready = 0
         self._context = contextvars.copy_context()
         self._watch = None
+
+    # The type of arg, for annotations.
+    __class_getitem__ = classmethod(types.GenericAlias)
 
     def fileno(self):
         return self.fd

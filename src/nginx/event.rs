@@ -342,6 +342,12 @@ impl Blocking {
     }
 }
 
+/// Sets nginx's clock, by which its timers run.
+pub fn update_time() {
+    // SAFETY: on nginx's thread, or under a lock of nginx's own.
+    unsafe { ngx_time_update() };
+}
+
 /// Marks the connection as timed out, as nginx does before it finalizes with 408.
 pub fn set_timed_out(r: Request<'_>) {
     // SAFETY: as in `write_event`.

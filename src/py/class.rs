@@ -111,6 +111,11 @@ impl<T: Class> HeapType<T> {
         Ok(Self { object: object.unbind(), class: PhantomData })
     }
 
+    /// The type as any object.
+    pub fn as_any<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.object.bind(py)
+    }
+
     /// A new instance that owns `value`.
     pub fn instance<'py>(&self, py: Python<'py>, value: T) -> PyResult<Instance<'py, T>> {
         // SAFETY: the type was made by `new` for this T.

@@ -27,6 +27,7 @@ pub fn install(py: Python<'_>, interpreter: &'static Interpreter) -> PyResult<()
     };
     let native = HeapType::<Native>::new(py)?.instance(py, native)?;
     let module = PyModule::new(py, "ngx_wsgi.native")?;
+    module.setattr("Timer", native.get().timer.as_any(py))?;
     module.setattr("READ", watch::READ)?;
     module.setattr("WRITE", watch::WRITE)?;
     module.setattr("watch", native.method::<WatchIt>()?)?;

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use nginx_sys::ngx_msec_t;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::exec;
 use crate::handler::{Job, State, Then, Turn};
-use crate::nginx::{self, Level};
+use crate::nginx::{self, Level, event};
 use crate::py::Kept;
 
 use super::Reactor;
@@ -131,8 +132,9 @@ pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
         return Some(Turn::Wait);
     }
     job.state.set(State::Suspended);
-    // A millisecond more, so that the time is over when the timer says so.
-    Some(Turn::Sleep(left.as_millis() as nginx_sys::ngx_msec_t + 1))
+    // nginx's clock stands still while the application runs.
+    event::update_time();
+    Some(Turn::Sleep(left.as_micros().div_ceil(1000) as ngx_msec_t))
 }
 
 /// On nginx's thread: somebody has used the ticket of `job`.

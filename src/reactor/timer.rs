@@ -8,7 +8,7 @@ use nginx_sys::ngx_msec_t;
 use pyo3::Borrowed;
 use pyo3::prelude::*;
 
-use crate::nginx::Alarm;
+use crate::nginx::{Alarm, event};
 use crate::py::{Class, Instance, Method, Methods};
 
 use super::turn::What;
@@ -34,6 +34,8 @@ impl Timer {
                 Reactor::try_with(|reactor| reactor.note(interpreter, What::Due(key)));
             };
             let alarm = Alarm::owned(Box::new(note) as Box<dyn Fn()>);
+            // nginx's clock stands still while Python runs.
+            event::update_time();
             alarm.set(milliseconds);
             reactor.timers.borrow_mut().insert(key, Pending { _alarm: alarm, callback });
             Ok(Self { key })

@@ -1,7 +1,5 @@
 //! A turn of the reactor: Python is called for what has happened in a turn of nginx's event loop.
 
-use core::mem;
-
 use pyo3::prelude::*;
 
 use crate::nginx::{Level, entry, log};
@@ -62,8 +60,10 @@ pub fn run() {
     Reactor::try_with(|reactor| {
         reactor.is_running.set(true);
         // First what has happened; what that posts belongs to this turn, what the posted ones post to the next.
-        call_each(mem::take(&mut *reactor.happened.borrow_mut()), |h| h.interpreter, happened);
-        call_each(mem::take(&mut *reactor.posted.borrow_mut()), |p| p.interpreter, posted);
+        let items = reactor.happened.take();
+        call_each(items, |item| item.interpreter, happened);
+        let items = reactor.posted.take();
+        call_each(items, |item| item.interpreter, posted);
         reactor.is_running.set(false);
         if !reactor.posted.borrow().is_empty() {
             reactor.alarm.post_next();

@@ -146,7 +146,9 @@ impl Method<Watch> for Set {
         }
         check(flags)?;
         Reactor::with(|reactor| match reactor.watches.borrow().get(&key) {
-            Some(watched) => Ok(watched.set(flags)?),
+            Some(watched) if watched.descriptor.is_open() => Ok(watched.set(flags)?),
+            // By this number there may be another file now.
+            Some(_) => Err(PyRuntimeError::new_err("the descriptor has been closed")),
             None => Err(PyRuntimeError::new_err("the watch has been cancelled")),
         })?;
         Ok(py.None().into_bound(py))

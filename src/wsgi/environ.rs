@@ -122,6 +122,7 @@ impl Environ {
         if let Some(extensions) = extensions {
             dict.update(extensions.as_mapping())?;
         }
+        make_room(&dict)?;
         let text = |text: &[u8]| latin1(py, text).map(Bound::unbind);
         let var = |(name, value): &(&[u8], Option<&[u8]>)| {
             Ok(Var { key: text(name)?, constant: value.map(text).transpose()? })
@@ -253,6 +254,17 @@ impl Environ {
             Some(first) => join(dict, name, &key, &first, &value),
         }
     }
+}
+
+/// More entries than a dictionary of the size below the one that is enough for the headers of a browser.
+const ROOM: usize = 43;
+
+/// Leaves room for headers: a dictionary that was larger once stays so, and so do its copies, which would have to
+/// grow otherwise.
+fn make_room(dict: &Bound<'_, PyDict>) -> PyResult<()> {
+    let keys: Vec<_> = (dict.len()..ROOM).map(|number| format!("room {number}")).collect();
+    keys.iter().try_for_each(|key| dict.set_item(key, key))?;
+    keys.iter().try_for_each(|key| dict.del_item(key))
 }
 
 impl Var {
