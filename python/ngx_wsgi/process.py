@@ -30,7 +30,10 @@ def refuse_signal_handlers():
 
 
 def run_exit_functions():
-    """Runs what applications registered with atexit, and flushes the streams."""
+    """Ends what runs in the event loop, runs what applications registered with atexit, and flushes the streams."""
+    loops = sys.modules.get("ngx_wsgi.asyncio")
+    if loops is not None:
+        loops.shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,0 +1,199 @@
+"""asyncio for applications that run in nginx's event loop, without `wsgi_threads`.
+
+    from ngx_wsgi.asyncio import respond
+
+    async def page(environ):
+        text = await fetch(environ["QUERY_STRING"])
+        return "200 OK", [("Content-Type", "text/plain")], text.encode()
+
+    def application(environ, start_response):
+        return respond(environ, start_response, page(environ))
+
+While a coroutine waits, its request is suspended and nginx goes on with everything else.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from ngx_wsgi.loop import Loop
+
+__all__ = ["Loop", "get_loop", "respond", "wait"]
+
+_loop = None
+
+
+def get_loop():
+    """The loop of this interpreter in this worker, made at the first call. It runs as long as the worker does.
+
+    Raises RuntimeError in any other thread than nginx's, and where there is no event loop, as with `nginx -t`.
+    """
+    global _loop
+    if _loop is None:
+        try:
+            _loop = Loop()
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}; {_ELSEWHERE}") from None
+    elif not _loop.is_here():
+        raise RuntimeError(f"the loop belongs to nginx's thread; {_ELSEWHERE}")
+    return _loop
+
+
+_ELSEWHERE = "a thread, as with wsgi_threads, has a loop of its own by asyncio.run()"
+
+
+def wait(environ, awaitable):
+    """Suspends the request until `awaitable` is done: `result = yield from wait(environ, awaitable)`.
+
+    A coroutine becomes a task in the context (contextvars) of the request. If the request ends before the task, because
+    the client leaves for instance, the task is cancelled. Raises what the awaitable raises.
+    """
+    suspend = _suspend(environ)
+    future = asyncio.ensure_future(awaitable, loop=get_loop())
+    try:
+        # More than once if the application has asked for another suspension that ended first.
+        while not future.done():
+            resume = suspend()
+            future.add_done_callback(lambda _, resume=resume: resume())
+            yield b""
+    finally:
+        future.cancel()
+    return future.result()
+
+
+def respond(environ, start_response, work):
+    """The response that a coroutine makes, to be returned by the application.
+
+    work: a coroutine that returns `(status, headers, body)`, or the body alone if it has called `start_response`. The
+    body is bytes, or an iterable of bytes, or an asynchronous one. Or an asynchronous generator, which calls
+    `start_response` and yields blocks: the next is asked for when the last one has been sent.
+
+    All of it is cancelled if the client leaves.
+    """
+    _suspend(environ)
+    return _stream(environ, work) if _is_asynchronous(work) else _answer(environ, start_response, work)
+
+
+def _suspend(environ):
+    try:
+        return environ["x-wsgiorg.suspend"]
+    except KeyError:
+        raise RuntimeError(f"a request cannot be suspended here; {_ELSEWHERE}") from None
+
+
+def _is_asynchronous(body):
+    return hasattr(body, "__aiter__")
+
+
+def _answer(environ, start_response, coroutine):
+    body = yield from wait(environ, coroutine)
+    if isinstance(body, tuple):
+        status, headers, body = body
+        start_response(status, headers)
+    if isinstance(body, bytes):
+        yield body
+    elif _is_asynchronous(body):
+        yield from _stream(environ, body)
+    elif hasattr(body, "__iter__"):
+        with contextlib.closing(body) if hasattr(body, "close") else contextlib.nullcontext():
+            yield from body
+    else:
+        raise TypeError(
+            f"the coroutine returned {type(body).__name__}; bytes, an iterable of bytes or (status, headers, body) is "
+            "expected"
+        )
+
+
+def _stream(environ, blocks):
+    producer = _Producer(blocks)
+    try:
+        while True:
+            block = yield from wait(environ, producer.ask())
+            if block is None:
+                return
+            yield block
+    finally:
+        producer.cancel()
+
+
+class _Producer:
+    """The task that makes the blocks of a response, all of them, so that a timeout or a lock may span several."""
+
+    def __init__(self, blocks):
+        self._blocks = blocks
+        self._loop = get_loop()
+        self._asked = self._loop.create_future()
+        self._offer = None
+        self._task = self._loop.create_task(self._run())
+        self._task.add_done_callback(self._end)
+
+    def ask(self):
+        """A future of the next block, or of None at the end. To be called when the last one has been sent."""
+        self._offer = self._loop.create_future()
+        if self._task.done():
+            self._end(self._task)
+        elif not self._asked.done():
+            self._asked.set_result(None)
+        return self._offer
+
+    def cancel(self):
+        self._task.cancel()
+
+    async def _run(self):
+        try:
+            await self._asked
+            async for block in self._blocks:
+                self._asked = self._loop.create_future()
+                self._offer.set_result(block)
+                await self._asked
+        finally:
+            if hasattr(self._blocks, "aclose"):
+                await self._blocks.aclose()
+
+    def _end(self, task):
+        if self._offer.done():
+            return  # by the request, which has ended; what the task raised is logged by asyncio
+        if task.cancelled():
+            self._offer.cancel()
+        elif task.exception() is not None:
+            self._offer.set_exception(task.exception())
+        else:
+            self._offer.set_result(None)
+
+
+def shutdown(limit=5.0):
+    """The worker ends: so do all tasks, asynchronous generators and threads of the default executor.
+
+    limit: seconds for all of it. What takes longer is left to the end of the process.
+    """
+    if _loop is None or _loop.is_closed():
+        return
+    if _loop.run_until_complete(_end_all(limit)):
+        _loop.close()
+
+
+async def _end_all(limit):
+    """Returns whether everything has ended in time."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limit
+
+    async def ended(futures, what):
+        if not futures:
+            return True
+        # Not asyncio.timeout: it cancels, and joins the threads of an executor then.
+        _, pending = await asyncio.wait(futures, timeout=max(until - loop.time(), 0.1))
+        if pending:
+            names = ", ".join(map(repr, pending))
+            logging.getLogger("asyncio").warning("%s did not end within %g seconds: %s", what, limit, names)
+        return not pending
+
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    done = [await ended(tasks, "tasks")]
+    for work, what in (
+        (loop.shutdown_asyncgens(), "asynchronous generators"),
+        (loop.shutdown_default_executor(), "threads of the default executor"),
+    ):
+        done.append(await ended({loop.create_task(work)}, what))
+    return all(done)
