@@ -59,7 +59,7 @@ class Selector(selectors.PollSelector):
     def register(self, fileobj, events, data=None):
         key = super().register(fileobj, events, data)
         try:
-            self._watches[key.fd] = native.watch(key.fd, _flags(events), functools.partial(self._on_event, key.fd))
+            self._watch(key)
         except BaseException:
             super().unregister(fileobj)
             raise
@@ -67,27 +67,43 @@ class Selector(selectors.PollSelector):
 
     def modify(self, fileobj, events, data=None):
         key = super().modify(fileobj, events, data)
-        self._watches[key.fd].set(_flags(events))
+        try:
+            self._watches[key.fd].set(_flags(events))
+        except (KeyError, RuntimeError):
+            # The descriptor was closed meanwhile, and is another file's by now.
+            self._watch(key)
         return key
 
     def unregister(self, fileobj):
         key = super().unregister(fileobj)
-        self._watches.pop(key.fd).cancel()
-        self._fired.pop(key.fd, None)
+        self._forget(key.fd)
         return key
 
     def close(self):
-        for watch in self._watches.values():
-            watch.cancel()
-        self._watches.clear()
-        self._fired.clear()
+        for fd in list(self._watches):
+            self._forget(fd)
         self._alarm.cancel()
         super().close()
 
+    def _watch(self, key):
+        self._watches[key.fd] = native.watch(key.fd, _flags(key.events), functools.partial(self._on_event, key.fd))
+
+    def _forget(self, fd):
+        self._fired.pop(fd, None)
+        watch = self._watches.pop(fd, None)
+        if watch is not None:
+            watch.cancel()
+
     def _on_event(self, fd, flags):
-        """nginx has seen something. It is kept until all events of nginx's own turn have been seen."""
-        self._fired[fd] = self._fired.get(fd, 0) | _events(flags)
-        self.wake()
+        """nginx has seen something; no flags: that the descriptor has been closed, which asyncio need not know.
+
+        It is kept until all events of nginx's own turn have been seen.
+        """
+        if flags:
+            self._fired[fd] = self._fired.get(fd, 0) | _events(flags)
+            self.wake()
+        else:
+            self._forget(fd)
 
     def select(self, timeout=None):
         if self.is_polling:

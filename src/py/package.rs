@@ -28,6 +28,8 @@ macro_rules! source {
 /// Those that are imported when they are wanted, if they are.
 const LATER: &[(&str, &str)] = &[
     ("ngx_reactor", include_str!("../../python/ngx_reactor/__init__.py")),
+    ("ngx_wsgi.asyncio", include_str!("../../python/ngx_wsgi/asyncio.py")),
+    ("ngx_wsgi.loop", include_str!("../../python/ngx_wsgi/loop.py")),
     ("ngx_wsgi.suspension", include_str!("../../python/ngx_wsgi/suspension.py")),
 ];
 
