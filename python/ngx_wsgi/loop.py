@@ -89,10 +89,10 @@ class Selector(selectors.PollSelector):
         self._watches[key.fd] = native.watch(key.fd, _flags(key.events), functools.partial(self._on_event, key.fd))
 
     def _forget(self, fd):
-        self._fired.pop(fd, None)
         watch = self._watches.pop(fd, None)
         if watch is not None:
             watch.cancel()
+        self._fired.pop(fd, None)
 
     def _on_event(self, fd, flags):
         """nginx has seen something; no flags: that the descriptor has been closed, which asyncio need not know.
@@ -209,19 +209,15 @@ class Loop(asyncio.SelectorEventLoop):
             self._nginx.end()
 
     def call_soon(self, callback, *args, context=None):
-        handle = super().call_soon(callback, *args, context=context)
-        if self._nginx.is_asleep:
-            self._wake()
-        return handle
+        return self._woken_for(super().call_soon(callback, *args, context=context))
 
     def call_at(self, when, callback, *args, context=None):
-        handle = super().call_at(when, callback, *args, context=context)
-        if self._nginx.is_asleep:
-            self._wake()
-        return handle
+        return self._woken_for(super().call_at(when, callback, *args, context=context))
 
-    def _wake(self):
-        # asyncio itself looks only while it runs, which this loop mostly does not.
-        if self.get_debug() and not self.is_here():
-            raise RuntimeError("this loop belongs to nginx's thread; another thread uses call_soon_threadsafe()")
-        self._nginx.wake()
+    def _woken_for(self, handle):
+        if self._nginx.is_asleep:
+            # asyncio itself looks only while it runs, which this loop mostly does not.
+            if self.get_debug() and not self.is_here():
+                raise RuntimeError("this loop belongs to nginx's thread; another thread uses call_soon_threadsafe()")
+            self._nginx.wake()
+        return handle

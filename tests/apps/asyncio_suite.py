@@ -1,0 +1,197 @@
+"""Runs CPython's own tests of asyncio in a worker, on the loop that nginx drives.
+
+The tests run in a thread, since they wait for the loop, which nginx's thread must not. Where a test runs its loop, it is
+nginx's thread that takes the turns, until somebody calls stop(), and the thread of the test waits for that.
+"""
+
+import asyncio
+import concurrent.futures
+import fnmatch
+import json
+import threading
+import time
+import unittest
+
+import ngx_wsgi.loop
+from ngx_wsgi import native
+
+NGINX = threading.get_ident()
+
+
+def on_nginx(function, *args):
+    """What the function returns on nginx's thread."""
+    if threading.get_ident() == NGINX:
+        return function(*args)
+    answer = concurrent.futures.Future()
+
+    def call():
+        try:
+            answer.set_result(function(*args))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    native.post(call)
+    return answer.result()
+
+
+class Remote:
+    """A watch or a timer, for any thread."""
+
+    def __init__(self, make, *args):
+        self._own = on_nginx(make, *args)
+
+    def set(self, flags):
+        on_nginx(self._own.set, flags)
+
+    def cancel(self):
+        on_nginx(self._own.cancel)
+
+
+class Native:
+    """ngx_wsgi.native, for any thread."""
+
+    READ, WRITE, post = native.READ, native.WRITE, native.post
+
+    @staticmethod
+    def watch(fd, flags, callback):
+        return Remote(native.watch, fd, flags, callback)
+
+    @staticmethod
+    def timer(milliseconds, callback):
+        return Remote(native.timer, milliseconds, callback)
+
+
+class Driven(ngx_wsgi.loop.Loop):
+    """A loop that another thread makes and runs, as the tests do, and nginx drives while that thread waits."""
+
+    used = 0
+
+    def __init__(self, selector=None):
+        self._end = None
+        self._is_stopped = False
+        super().__init__()
+        Driven.used += 1
+
+    def is_here(self):
+        return True
+
+    def run_forever(self):
+        if threading.get_ident() == NGINX:
+            super().run_forever()  # which says that this cannot be
+            return
+        self._check_closed()
+        self._check_running()
+        end = self._end = concurrent.futures.Future()
+        native.post(self._turn)
+        end.result()
+
+    def stop(self):
+        super().stop()
+        self._is_stopped = True
+
+    def _turn(self):
+        if self._end is None:
+            return
+        try:
+            super()._turn()
+        except BaseException as error:
+            self._over().set_exception(error)
+        else:
+            if self._is_stopped:
+                self._over().set_result(None)
+
+    def _over(self):
+        end, self._end, self._is_stopped = self._end, None, False
+        return end
+
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        return Driven()
+
+
+class Result(unittest.TestResult):
+    def __init__(self):
+        super().__init__()
+        self.seconds = {}
+        self.driven = []
+
+    def startTest(self, test):
+        super().startTest(test)
+        # Some modules set it back when they are done.
+        asyncio.set_event_loop_policy(Policy())
+        self._since = time.monotonic()
+        self._used = Driven.used
+        with open("running", "w") as file:
+            file.write(test.id())
+
+    def stopTest(self, test):
+        super().stopTest(test)
+        self.seconds[test.id()] = time.monotonic() - self._since
+        if Driven.used > self._used:
+            self.driven.append(test.id())
+
+
+def tests_of(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from tests_of(test)
+        else:
+            yield test
+
+
+def run(order):
+    """order: {"folder": of the package test or None, "modules": names, "skip": patterns of test ids}."""
+    import test
+
+    if order["folder"]:
+        test.__path__.append(order["folder"])
+    import test.support
+
+    test.support.verbose = False
+    ngx_wsgi.loop.native = Native
+    asyncio.SelectorEventLoop = asyncio.unix_events.SelectorEventLoop = Driven
+    # Of those that tell of the end of a child, SafeChildWatcher needs a signal, which is nginx's.
+    asyncio.SafeChildWatcher = asyncio.ThreadedChildWatcher
+    asyncio.set_event_loop_policy(Policy())
+    result = Result()
+    chosen = unittest.TestSuite()
+    left_out = []
+    prefix = "test.test_asyncio."
+    for module in order["modules"]:
+        for case in tests_of(unittest.defaultTestLoader.loadTestsFromName(prefix + module)):
+            name = case.id()[len(prefix):]
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in order["skip"]):
+                left_out.append(name)
+            elif not order.get("only") or any(fnmatch.fnmatchcase(name, pattern) for pattern in order["only"]):
+                chosen.addTest(case)
+    chosen.run(result)
+    return {
+        "ran": result.testsRun,
+        "driven": result.driven,
+        "failed": [(test.id()[len(prefix):], text) for test, text in result.failures + result.errors],
+        "skipped": [(test.id()[len(prefix):], reason) for test, reason in result.skipped],
+        "left_out": left_out,
+        "seconds": result.seconds,
+        "unexpected": [test.id() for test in result.unexpectedSuccesses],
+    }
+
+
+def application(environ, start_response):
+    order = json.loads(environ["wsgi.input"].read())
+    resume = environ["x-wsgiorg.suspend"]()
+    answer = []
+
+    def work():
+        try:
+            answer.append(run(order))
+        except BaseException:
+            import traceback
+
+            answer.append({"broken": traceback.format_exc()})
+        resume()
+
+    threading.Thread(target=work).start()
+    yield b""
+    start_response("200 OK", [("Content-Type", "application/json")])
+    yield json.dumps(answer[0]).encode()
