@@ -193,11 +193,13 @@ def application(environ, start_response):
 
 def test_a_worker_has_the_real_ones(nginx, installed):
     """Also in an environment in which the package is installed; and whatever it declares is there."""
-    server = nginx("location / { wsgi_pass app.py; }", apps={"app.py": APPLICATION},
-                   http=f"wsgi_python_executable {installed};")
+    server = nginx("location / { wsgi_pass app.py; } location /typed { wsgi_pass typed.py plain; }",
+                   apps={"app.py": APPLICATION, "typed.py": RIGHT}, http=f"wsgi_python_executable {installed};")
     names = set(server.get("/").text.split())
     stubs = ROOT / "python" / "stubs"
     for file in stubs.rglob("*.pyi"):
         declared = re.findall(r"^(?:class|def) ([A-Za-z]\w*)|^([A-Z]\w+):", file.read_text(), re.M)
         declared = {first or second for first, second in declared}
         assert declared and declared <= names, (file.name, declared - names)
+    # Annotations that mypy takes are taken here too.
+    assert server.get("/typed/whole").text == "body"

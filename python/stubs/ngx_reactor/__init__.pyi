@@ -45,7 +45,7 @@ class Timer:
 def create_event(fd: _Fd, handler: Callable[[Event[None]], object]) -> Event[None]: ...
 @overload
 def create_event(fd: _Fd, handler: Callable[[Event[_Arg]], object], arg: _Arg) -> Event[_Arg]: ...
-def add_event(event: Event[Any], flags: int) -> None:
+def add_event(event: Event[Any], flags: int = ...) -> None:
     """Calls the event's handler whenever its descriptor is ready, until del_event(). The caller keeps the descriptor
     open, and deletes the event before it is closed.
 

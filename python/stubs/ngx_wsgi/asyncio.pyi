@@ -1,7 +1,7 @@
 """asyncio on nginx's event loop, for applications without wsgi_threads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterable, Awaitable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Callable, Optional, Protocol, TypeVar, Union
 
@@ -9,7 +9,7 @@ _T = TypeVar("_T")
 _Environ = dict[str, Any]
 _Headers = list[tuple[str, str]]
 _ExcInfo = Union[tuple[type[BaseException], BaseException, TracebackType], tuple[None, None, None]]
-_Body = Union[bytes, Iterable[bytes]]
+_Body = Union[bytes, Iterable[bytes], AsyncIterable[bytes]]
 
 class _StartResponse(Protocol):
     def __call__(
@@ -22,7 +22,7 @@ class Loop(asyncio.SelectorEventLoop):
 def get_loop() -> Loop:
     """The loop of this interpreter and worker. It lives as long as the worker does, and always runs.
 
-    RuntimeError: in a thread; asyncio.run() is for those.
+    RuntimeError: in another thread than nginx's (asyncio.run() is for those), and where there is no event loop.
     """
 
 def wait(environ: _Environ, awaitable: Awaitable[_T]) -> Generator[bytes, None, _T]:
@@ -36,7 +36,7 @@ def respond(
     start_response: _StartResponse,
     coroutine: Union[
         Coroutine[Any, Any, Union[_Body, tuple[str, _Headers, _Body]]],
-        AsyncIterator[bytes],
+        AsyncIterable[bytes],
     ],
 ) -> Iterable[bytes]:
     """What an application returns that leaves its work to a coroutine.
