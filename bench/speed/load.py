@@ -22,8 +22,9 @@ def fetch(port, path):
     return int(head.split()[1]) if head else 0, body
 
 
-def load_by_wrk(url, connections, seconds, script="wrk.lua"):
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s", "-s", str(HERE / script), url]
+def load_by_wrk(url, connections, seconds, script="wrk.lua", arguments=()):
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s", "--timeout", "60s", "-s", str(HERE / script),
+               url, "--", *map(str, arguments)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 30)
     found = re.search(r"^JSON (.+)$", done.stdout, re.M)
     if done.returncode != 0 or not found:
@@ -36,6 +37,11 @@ def load_by_wrk(url, connections, seconds, script="wrk.lua"):
 def paced_by_wrk(url, connections, seconds):
     """Each connection rests for 10 ms between an answer and the next question."""
     return load_by_wrk(url, connections, seconds, "paced.lua")
+
+
+def spread_by_wrk(url, connections, seconds, wait, rest):
+    """Connections that begin one after the other within `wait` milliseconds, and rest so long between answers."""
+    return load_by_wrk(url, connections, seconds, "spread.lua", (connections, wait, rest))
 
 
 def load_by_h2load(url, connections, seconds):

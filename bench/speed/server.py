@@ -21,11 +21,12 @@ load_module "{module}";
 {user}
 daemon off;
 worker_processes 1;
+{main}
 pid "{run}/nginx.pid";
 error_log "{run}/error.log" notice;
 
 events {{
-    worker_connections 1024;
+    worker_connections {connections};
 }}
 
 http {{
@@ -38,6 +39,7 @@ http {{
     scgi_temp_path "{run}/temp_scgi";
     wsgi_temp_path "{run}/temp_wsgi";
     default_type text/plain;
+    {http}
 
     server {{
         listen 127.0.0.1:{port};
@@ -55,10 +57,12 @@ def free_port():
 
 class Server:
     """`locations` is configuration, in which @HERE@ is bench/ and @RUN@ the server's folder; `first` is the path of
-    an answer that has to be "Hello, World!" before anything is measured."""
+    an answer that has to be "Hello, World!" before anything is measured. `connections` are worker_connections, for
+    more than 1024 also three descriptors for each; `http` is more configuration."""
 
-    def __init__(self, nginx, module, core, locations, first):
+    def __init__(self, nginx, module, core, locations, first, connections=1024, http=""):
         self.nginx, self.module, self.core, self.locations, self.first = nginx, module, core, locations, first
+        self.connections, self.http = connections, http
         self.port = free_port()
         self.run = OUT / "run"
         self.log = self.run / "error.log"
@@ -68,7 +72,9 @@ class Server:
         self.run.mkdir(parents=True)
         user = "user root;" if os.getuid() == 0 else ""
         locations = self.locations.replace("@HERE@", str(HERE)).replace("@RUN@", str(self.run))
-        conf = CONF.format(module=self.module, user=user, run=self.run, port=self.port, locations=locations)
+        conf = CONF.format(module=self.module, user=user, run=self.run, port=self.port, locations=locations,
+                           connections=self.connections, http=self.http,
+                           main=f"worker_rlimit_nofile {3 * self.connections};" if self.connections > 1024 else "")
         (self.run / "nginx.conf").write_text(conf)
         # nginx takes a variable NGINX for a list of sockets that it inherits.
         env = {name: value for name, value in os.environ.items() if name != "NGINX"}

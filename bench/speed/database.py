@@ -1,0 +1,45 @@
+"""A PostgreSQL for a benchmark, in a folder below /tmp; lives inside `with`. Its CPU time is nobody's here."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from .settings import ROOT, Failed
+
+sys.path.insert(1, str(ROOT / "tests"))
+from harness import postgres  # noqa: E402
+
+
+@contextlib.contextmanager
+def database(core, setup=""):
+    """Gives the conninfo. It runs on `core`, which is the load generator's, and `setup` is SQL for the beginning."""
+    if not postgres.program("postgres"):
+        raise Failed("there is no PostgreSQL here: apt-get install postgresql")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="wsgi-bench-"))
+    folder.chmod(0o755)
+    own = os.sched_getaffinity(0)
+    try:
+        # Children keep what their parent has.
+        os.sched_setaffinity(0, core)
+        server = postgres.Postgres(folder)
+        os.sched_setaffinity(0, own)
+        try:
+            if setup:
+                psql(server.conninfo, setup)
+            yield server.conninfo
+        finally:
+            server.stop()
+    finally:
+        os.sched_setaffinity(0, own)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def psql(conninfo, text):
+    done = subprocess.run([postgres.program("psql"), "-q", "-v", "ON_ERROR_STOP=1", conninfo], input=text,
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise Failed(f"psql: {done.stderr}")
