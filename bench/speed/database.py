@@ -25,7 +25,7 @@ def database(core, setup=""):
     try:
         # Children keep what their parent has.
         os.sched_setaffinity(0, core)
-        server = postgres.Postgres(folder)
+        server = postgres.Postgres(folder, 100)
         os.sched_setaffinity(0, own)
         try:
             if setup:
@@ -39,7 +39,9 @@ def database(core, setup=""):
 
 
 def psql(conninfo, text):
-    done = subprocess.run([postgres.program("psql"), "-q", "-v", "ON_ERROR_STOP=1", conninfo], input=text,
+    # Not the one in PATH, which is a wrapper in Debian.
+    program = pathlib.Path(postgres.program("postgres")).with_name("psql")
+    done = subprocess.run([str(program), "-q", "-v", "ON_ERROR_STOP=1", conninfo], input=text,
                           capture_output=True, text=True)
     if done.returncode:
         raise Failed(f"psql: {done.stderr}")

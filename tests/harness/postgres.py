@@ -34,7 +34,7 @@ def _user():
 class Postgres:
     """Started when it is made; `conninfo` is for clients. Nothing it writes has to survive, so nothing is synced."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, connections=40):
         self.folder = folder / "postgres"
         self.folder.mkdir()
         self.user = _user()
@@ -45,7 +45,8 @@ class Postgres:
         self.process = None
         data = self.folder / "data"
         self._run("initdb", "-D", data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        settings = ("listen_addresses=", "fsync=off", "shared_buffers=16MB", "max_connections=40", "autovacuum=off")
+        settings = ("listen_addresses=", "fsync=off", "shared_buffers=16MB", f"max_connections={connections}",
+                    "autovacuum=off")
         self.process = self._start("postgres", "-D", data, "-k", self.folder,
                                    *(word for setting in settings for word in ("-c", setting)))
         try:
