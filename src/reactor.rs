@@ -8,6 +8,7 @@
 
 mod inbox;
 mod native;
+mod queue;
 mod request;
 mod suspension;
 mod ticket;
@@ -28,6 +29,7 @@ use crate::py::Interpreter;
 pub use native::install;
 pub use suspension::{Suspension, begin, end, pause, wake};
 
+use inbox::Message;
 use timer::Pending;
 use turn::{Happened, Posted};
 use watch::Watched;
@@ -52,6 +54,19 @@ struct Callback {
 }
 
 impl Callback {
+    /// Has it called soon, on nginx's thread. In any thread.
+    ///
+    /// # Errors
+    /// `RuntimeError`: there is no event loop.
+    fn post(self) -> PyResult<()> {
+        let mut this = Some(self);
+        Reactor::try_with(|reactor| this.take().map(|callback| reactor.post(callback)));
+        if this.is_none_or(|callback| inbox::send(Message::Post(callback))) {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("there is no event loop: this process does not serve"))
+    }
+
     fn clone_ref(&self, py: Python<'_>) -> Self {
         Self { interpreter: self.interpreter, function: self.function.clone_ref(py) }
     }

@@ -3,13 +3,19 @@
 Nothing here waits. nginx waits for the descriptors and for the time, together with its own, and calls when something
 has happened; then the loop takes a *turn*: it runs what is due and gives way to nginx again. `ngx_wsgi.asyncio.get_loop`
 makes the one loop of an interpreter and a worker, which lives as long as the worker.
+
+A turn has two parts. asyncio's own iteration, for which it is run as anybody would run it, does what a selector and the
+time have ready. The functions of call_soon(), which are most of what happens, wait in a queue of the module's. In debug
+mode, and while somebody runs the loop by hand, there is no second part.
 """
 
 import asyncio
+import contextvars
 import functools
 import math
 import os
 import selectors
+import sys
 import threading
 import time
 
@@ -20,41 +26,40 @@ ITERATIONS = 16
 
 
 class Selector(selectors.PollSelector):
-    """Stands where asyncio waits, and ends the loop's turn instead: nginx watches the descriptors.
+    """Stands where asyncio waits, and ends its iterations instead: nginx watches the descriptors.
 
-    turn: called by nginx when there is something to do.  pause: lets the turn end after the present iteration.
+    wake: has nginx call for a turn.  pause: has asyncio return after the present iteration.
     While `is_polling`, somebody else runs the loop and nginx cannot: then select() does wait.
     """
 
-    def __init__(self, turn, pause):
+    def __init__(self, wake, pause):
         super().__init__()
-        self._turn = turn
+        self._wake = wake
         self._pause = pause
-        # Whether select() will not be called again unless somebody wakes the loop.
-        self.is_asleep = True
+        # Whether asyncio's own iteration has anything to do.
+        self.has_work = False
         self.is_polling = False
-        self._is_woken = False
         self._left = 0
         self._watches = {}
         self._fired = {}
         self._alarm = _Alarm(self.wake)
 
     def wake(self):
-        """Has nginx call for a turn soon. From any thread."""
-        if not self._is_woken:
-            self._is_woken = True
-            native.post(self._turn)
+        """Has asyncio's own iteration run soon. From any thread."""
+        self.has_work = True
+        self._wake()
+
+    def wake_in(self, seconds):
+        """The same when so much time has passed."""
+        self._alarm.set(seconds)
 
     def begin(self):
-        """A turn begins."""
-        self._is_woken = self.is_asleep = False
+        """asyncio begins to iterate."""
         self._left = ITERATIONS
 
-    def end(self):
-        """It has ended, perhaps before everything was done."""
-        if not self.is_asleep:
-            self.is_asleep = True
-            self.wake()
+    def has(self, fd):
+        """Whether asyncio has registered a descriptor."""
+        return fd in self._watches
 
     def register(self, fileobj, events, data=None):
         key = super().register(fileobj, events, data)
@@ -110,15 +115,14 @@ class Selector(selectors.PollSelector):
             self._fired.clear()  # seen again, if it is still so
             return super().select(timeout)
         self._left -= 1
-        if timeout is not None and timeout <= 0 or self._fired:
-            if self._left <= 0:
-                self._pause()
-            return self._collect()
-        # From here on, whoever adds something has to wake the loop.
-        self.is_asleep = True
-        self._alarm.set(timeout)
-        self._pause()
-        return []
+        if timeout is None or timeout > 0:
+            # What adds something from here on wakes the loop again.
+            self.has_work = False
+            self._alarm.set(timeout)
+            self._pause()
+        elif self._left <= 0:
+            self._pause()
+        return self._collect()
 
     def _collect(self):
         fired, self._fired = self._fired, {}
@@ -165,6 +169,22 @@ def _events(flags):
     return (selectors.EVENT_READ if flags & native.READ else 0) | (selectors.EVENT_WRITE if flags & native.WRITE else 0)
 
 
+class _Reader:
+    """A function that is called as long as a descriptor is ready in one direction."""
+
+    __slots__ = ("callback", "args", "watch", "handle")
+
+    def __init__(self, callback, args):
+        self.callback = callback
+        self.args = args
+        self.watch = self.handle = None
+
+    def cancel(self):
+        self.watch.cancel()
+        if self.handle is not None:
+            self.handle.cancel()
+
+
 class Loop(asyncio.SelectorEventLoop):
     """asyncio's own loop for selectors, which runs whenever nginx has something for it, and not in between.
 
@@ -173,9 +193,16 @@ class Loop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self):
-        self._nginx = Selector(self._turn, super().stop)
+        self._queue = native.queue(self._turn)
+        self._nginx = Selector(self._queue.wake, super().stop)
         self._thread = threading.get_ident()
+        self._readers = {}
+        self._hooks = None
+        self._is_in_turn = False
         super().__init__(self._nginx)
+        # asyncio tells its hooks for asynchronous generators to whoever asks while it runs.
+        super().call_soon(self._learn_hooks)
+        self._nginx.wake()
         # Python in a worker looks at no environment variables by itself.
         self.set_debug(bool(os.environ.get("PYTHONASYNCIODEBUG")))
 
@@ -183,15 +210,55 @@ class Loop(asyncio.SelectorEventLoop):
         """Whether the calling thread is the loop's, nginx's that is."""
         return threading.get_ident() == self._thread
 
+    def is_running(self):
+        return self._is_in_turn or super().is_running()
+
+    def set_debug(self, enabled):
+        super().set_debug(enabled)
+        self._choose()
+
+    def close(self):
+        for fd, flag in list(self._readers):
+            self._remove(flag, fd)
+        super().close()
+        self._choose()
+
+    def _learn_hooks(self):
+        self._hooks = sys.get_asyncgen_hooks()
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
     def _turn(self):
         """Runs what is due. Called by nginx."""
         if self.is_closed():
             return
-        self._nginx.begin()
         try:
-            super().run_forever()
+            if self._nginx.has_work:
+                self._nginx.begin()
+                super().run_forever()
+            self._run_queue()
         finally:
-            self._nginx.end()
+            self._queue.sleep()
+            if self._nginx.has_work:
+                self._queue.wake()
+
+    def _run_queue(self):
+        before = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(*self._hooks)
+        asyncio._set_running_loop(self)
+        self._is_in_turn = True
+        try:
+            self._queue.run(ITERATIONS, self._failed)
+        finally:
+            self._is_in_turn = False
+            asyncio._set_running_loop(None)
+            sys.set_asyncgen_hooks(*before)
+
+    def _failed(self, handle, exception):
+        """A function from the queue has raised."""
+        if isinstance(exception, (SystemExit, KeyboardInterrupt)):
+            raise exception
+        self.call_exception_handler({"message": "Exception in callback", "exception": exception, "handle": handle})
 
     def run_forever(self):
         """Runs until stop() is called, and holds nginx up meanwhile: it never has to be called in a request.
@@ -201,23 +268,88 @@ class Loop(asyncio.SelectorEventLoop):
         if not self.is_here():
             raise RuntimeError("this loop belongs to nginx's thread; another thread uses asyncio.run()")
         before, self._nginx.is_polling = self._nginx.is_polling, True
-        self._nginx.is_asleep = False
+        self._choose()
+        # What waits elsewhere comes into asyncio's own hands.
+        super().call_soon(self._queue.run, ITERATIONS, self._failed)
+        for (fd, flag), reader in list(self._readers.items()):
+            self._remove(flag, fd)
+            (self.add_reader if flag == native.READ else self.add_writer)(fd, reader.callback, *reader.args)
         try:
             super().run_forever()
         finally:
             self._nginx.is_polling = before
-            self._nginx.end()
+            self._choose()
+            if not self.is_closed():
+                self._nginx.wake()
+
+    # -- functions to be called ---------------------------------------------------------------------------------------
+
+    def _choose(self):
+        """Chooses where call_soon() puts its functions: the queue, unless asyncio itself has to see them."""
+        self._is_direct = not (self._nginx.is_polling or self.get_debug() or self.is_closed())
+        if self._is_direct:
+            # In the place of the method below, so that nothing is between asyncio and the queue.
+            self.call_soon = self._queue.call_soon
+        else:
+            self.__dict__.pop("call_soon", None)
 
     def call_soon(self, callback, *args, context=None):
-        return self._woken_for(super().call_soon(callback, *args, context=context))
+        if self.get_debug() and not self.is_here():
+            # asyncio itself looks only while it runs, which this loop mostly does not.
+            raise RuntimeError("this loop belongs to nginx's thread; another thread uses call_soon_threadsafe()")
+        handle = super().call_soon(callback, *args, context=context)
+        self._nginx.wake()
+        return handle
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        if self._is_direct:
+            return self._queue.call_soon(callback, *args, context=context)
+        return super().call_soon_threadsafe(callback, *args, context=context)
 
     def call_at(self, when, callback, *args, context=None):
-        return self._woken_for(super().call_at(when, callback, *args, context=context))
-
-    def _woken_for(self, handle):
-        if self._nginx.is_asleep:
-            # asyncio itself looks only while it runs, which this loop mostly does not.
-            if self.get_debug() and not self.is_here():
-                raise RuntimeError("this loop belongs to nginx's thread; another thread uses call_soon_threadsafe()")
-            self._nginx.wake()
+        handle = super().call_at(when, callback, *args, context=context)
+        if not self._nginx.is_polling:
+            self._nginx.wake_in(when - self.time())
         return handle
+
+    # -- descriptors of applications; those of transports are with the selector ---------------------------------------
+
+    def add_reader(self, fd, callback, *args):
+        if not self._add(native.READ, fd, callback, args):
+            super().add_reader(fd, callback, *args)
+
+    def add_writer(self, fd, callback, *args):
+        if not self._add(native.WRITE, fd, callback, args):
+            super().add_writer(fd, callback, *args)
+
+    def remove_reader(self, fd):
+        return self._remove(native.READ, fd) or super().remove_reader(fd)
+
+    def remove_writer(self, fd):
+        return self._remove(native.WRITE, fd) or super().remove_writer(fd)
+
+    def _add(self, flag, fd, callback, args):
+        """False if asyncio is to see to it: it may have a transport there, which it would tell."""
+        fd = fd if isinstance(fd, int) else fd.fileno()
+        if not self._is_direct or self._nginx.has(fd):
+            return False
+        self._remove(flag, fd)
+        reader = _Reader(callback, args)
+        on_ready = functools.partial(self._on_ready, (fd, flag), reader, contextvars.copy_context())
+        reader.watch = native.watch(fd, flag, on_ready)
+        self._readers[fd, flag] = reader
+        return True
+
+    def _remove(self, flag, fd):
+        reader = self._readers.pop((fd if isinstance(fd, int) else fd.fileno(), flag), None)
+        if reader is not None:
+            reader.cancel()
+        return reader is not None
+
+    def _on_ready(self, key, reader, context, flags):
+        if not flags:
+            # The descriptor has been closed.
+            if self._readers.get(key) is reader:
+                del self._readers[key]
+        elif reader.handle is None or not reader.handle.is_pending():
+            reader.handle = self._queue.call_soon(reader.callback, *reader.args, context=context)

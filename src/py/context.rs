@@ -3,6 +3,7 @@
 //! An inline worker interleaves requests in one thread. Without a context of its own a request would
 //! see, after each pause, the context variables of whichever request ran in between.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -10,6 +11,21 @@ use pyo3::prelude::*;
 pub struct Context(Py<PyAny>);
 
 impl Context {
+    /// An object that is a context.
+    ///
+    /// # Errors
+    /// `TypeError` if it is none.
+    pub fn new(object: Bound<'_, PyAny>) -> PyResult<Self> {
+        // SAFETY: attached; looks at the object's type.
+        if unsafe { ffi::PyContext_CheckExact(object.as_ptr()) } == 0 {
+            let kind = object.get_type().qualname()?;
+            return Err(PyTypeError::new_err(format!(
+                "a contextvars.Context is expected, not {kind}"
+            )));
+        }
+        Ok(Self(object.unbind()))
+    }
+
     /// A copy of the current context: what modules set while they were imported is seen.
     pub fn copy_current(py: Python<'_>) -> PyResult<Self> {
         // SAFETY: attached; the result is a new reference or null with an exception set.

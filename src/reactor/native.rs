@@ -4,17 +4,17 @@ use core::ffi::CStr;
 
 use nginx_sys::ngx_msec_t;
 use pyo3::Borrowed;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
 use crate::py::{Class, HeapType, Instance, Interpreter, Method, Methods};
 
-use super::inbox::{self, Message};
+use super::Callback;
+use super::queue::{Handle, Queue};
 use super::request::{Types, milliseconds};
 use super::timer::Timer;
 use super::watch::{self, Watch};
-use super::{Callback, Reactor};
 
 /// Gives `interpreter` its module. To be called once, attached to it.
 pub fn install(py: Python<'_>, interpreter: &'static Interpreter) -> PyResult<()> {
@@ -22,6 +22,8 @@ pub fn install(py: Python<'_>, interpreter: &'static Interpreter) -> PyResult<()
         interpreter,
         watch: HeapType::new(py)?,
         timer: HeapType::new(py)?,
+        queue: HeapType::new(py)?,
+        handle: Box::leak(Box::new(HeapType::new(py)?)),
         // As long as the interpreter.
         types: Box::leak(Box::new(Types::new(py)?)),
     };
@@ -33,6 +35,7 @@ pub fn install(py: Python<'_>, interpreter: &'static Interpreter) -> PyResult<()
     module.setattr("watch", native.method::<WatchIt>()?)?;
     module.setattr("timer", native.method::<SetTimer>()?)?;
     module.setattr("post", native.method::<Post>()?)?;
+    module.setattr("queue", native.method::<MakeQueue>()?)?;
     module.setattr("request", native.method::<CurrentRequest>()?)?;
     py.import("sys")?.getattr("modules")?.set_item("ngx_wsgi.native", &module)?;
     py.import("ngx_wsgi")?.setattr("native", module)
@@ -43,6 +46,8 @@ struct Native {
     interpreter: &'static Interpreter,
     watch: HeapType<Watch>,
     timer: HeapType<Timer>,
+    queue: HeapType<Queue>,
+    handle: &'static HeapType<Handle>,
     types: &'static Types,
 }
 
@@ -125,16 +130,26 @@ impl Method<Native> for Post {
         let [callback] = args else {
             return Err(PyTypeError::new_err("post() takes a callback"));
         };
-        let mut callback = Some(this.get().callback(callback)?);
-        Reactor::try_with(|reactor| callback.take().map(|callback| reactor.post(callback)));
-        if let Some(callback) = callback
-            && !inbox::send(Message::Post(callback))
-        {
-            return Err(PyRuntimeError::new_err(
-                "there is no event loop: this process does not serve",
-            ));
-        }
+        this.get().callback(callback)?.post()?;
         Ok(this.py().None().into_bound(this.py()))
+    }
+}
+
+struct MakeQueue;
+
+impl Method<Native> for MakeQueue {
+    const NAME: &'static CStr = c"queue";
+    const DOC: &'static CStr = c"queue(turn) -> Queue\n\nA queue for which turn() is called.";
+
+    fn call<'py>(
+        this: &Instance<'py, Native>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let [turn] = args else { return Err(PyTypeError::new_err("queue() takes a function")) };
+        let native = this.get();
+        let queue = Queue::new(native.callback(turn)?, native.handle);
+        Ok(native.queue.instance(this.py(), queue)?.as_any().clone())
     }
 }
 

@@ -1,0 +1,234 @@
+//! A queue of functions: what `call_soon` of an asyncio loop puts there, and the turn of the loop calls.
+//!
+//! A coroutine that waits comes by here several times, so it is Rust and not Python (python/ngx_wsgi/loop.py).
+
+use core::cell::{Cell, RefCell};
+use core::ffi::CStr;
+use std::collections::VecDeque;
+
+use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyTuple};
+
+use crate::py::{Class, Context, HeapType, Instance, Kept, Method, Methods};
+
+use super::Callback;
+
+/// The queue of one loop. Any thread adds to it, one thread empties it; all under the GIL.
+pub struct Queue {
+    handles: RefCell<VecDeque<Kept<Handle>>>,
+    /// Whether `turn` has been called for, or runs.
+    is_awake: Cell<bool>,
+    turn: Callback,
+    handle: &'static HeapType<Handle>,
+}
+
+/// A function in the queue, as asyncio.Handle.
+pub struct Handle {
+    call: RefCell<Option<Call>>,
+    is_cancelled: Cell<bool>,
+}
+
+struct Call {
+    function: Py<PyAny>,
+    arguments: Py<PyTuple>,
+    context: Context,
+}
+
+impl Queue {
+    /// A queue for which `turn` is called, on nginx's thread, when there is something in it.
+    pub fn new(turn: Callback, handle: &'static HeapType<Handle>) -> Self {
+        Self { handles: RefCell::default(), is_awake: Cell::new(false), turn, handle }
+    }
+
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_awake.replace(true) {
+            return Ok(());
+        }
+        self.turn.clone_ref(py).post()
+    }
+
+    /// Calls what is in the queue now. False if there was nothing.
+    fn round(&self, py: Python<'_>, failed: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let count = self.handles.borrow().len();
+        for _ in 0..count {
+            let Some(handle) = self.handles.borrow_mut().pop_front() else { break };
+            let handle = handle.bind(py);
+            // Taken out: what it leads to is let go of when it has been called.
+            let Some(call) = handle.get().call.take() else { continue };
+            let called = call.context.run(py, || call.function.call1(py, call.arguments.bind(py)));
+            if let Err(error) = called.and_then(|result| result) {
+                failed.call1((handle.as_any(), error.into_value(py)))?;
+            }
+        }
+        Ok(count > 0)
+    }
+}
+
+impl Class for Queue {
+    const NAME: &'static CStr = c"ngx_wsgi.native.Queue";
+    const DOC: &'static CStr = c"Functions that are to be called soon.";
+
+    fn methods(methods: &mut Methods<Self>) {
+        methods.add::<CallSoon>().add::<Wake>().add::<Run>().add::<Sleep>();
+    }
+}
+
+/// `call_soon`, as a bound method of its own.
+pub struct CallSoon;
+
+impl Method<Queue> for CallSoon {
+    const NAME: &'static CStr = c"call_soon";
+    const DOC: &'static CStr =
+        c"call_soon(callback, *args, context=None) -> Handle\n\nHas callback(*args) called in \
+        the next round, in a contextvars context. In any thread.";
+    const KEYWORD: Option<&'static str> = Some("context");
+
+    fn call<'py>(
+        this: &Instance<'py, Queue>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        context: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let [function, arguments @ ..] = args else {
+            return Err(PyTypeError::new_err("call_soon() takes a callback"));
+        };
+        let context = match context.filter(|context| !context.is_none()) {
+            Some(context) => Context::new((*context).to_owned())?,
+            None => Context::copy_current(py)?,
+        };
+        let call = Call {
+            function: (*function).to_owned().unbind(),
+            arguments: PyTuple::new(py, arguments)?.unbind(),
+            context,
+        };
+        let handle = Handle { call: RefCell::new(Some(call)), is_cancelled: Cell::new(false) };
+        let queue = this.get();
+        let handle = queue.handle.instance(py, handle)?;
+        let object = handle.as_any().clone();
+        queue.handles.borrow_mut().push_back(handle.unbind());
+        queue.wake(py)?;
+        Ok(object)
+    }
+}
+
+struct Wake;
+
+impl Method<Queue> for Wake {
+    const NAME: &'static CStr = c"wake";
+    const DOC: &'static CStr = c"wake()\n\nHas the turn called soon. In any thread.";
+
+    fn call<'py>(
+        this: &Instance<'py, Queue>,
+        _args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        this.get().wake(this.py())?;
+        Ok(this.py().None().into_bound(this.py()))
+    }
+}
+
+struct Run;
+
+impl Method<Queue> for Run {
+    const NAME: &'static CStr = c"run";
+    const DOC: &'static CStr =
+        c"run(rounds: int, failed)\n\nCalls what is in the queue, and so many times what has \
+        been added meanwhile; failed(handle, exception) for what raises.";
+
+    fn call<'py>(
+        this: &Instance<'py, Queue>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let [rounds, failed] = args else {
+            return Err(PyTypeError::new_err("run() takes rounds and failed"));
+        };
+        let rounds: usize = rounds.extract()?;
+        for _ in 0..rounds {
+            if !this.get().round(py, failed)? {
+                break;
+            }
+        }
+        Ok(py.None().into_bound(py))
+    }
+}
+
+struct Sleep;
+
+impl Method<Queue> for Sleep {
+    const NAME: &'static CStr = c"sleep";
+    const DOC: &'static CStr =
+        c"sleep()\n\nThe turn is over; there will be another one when there is something to do.";
+
+    fn call<'py>(
+        this: &Instance<'py, Queue>,
+        _args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let queue = this.get();
+        queue.is_awake.set(false);
+        if !queue.handles.borrow().is_empty() {
+            queue.wake(this.py())?;
+        }
+        Ok(this.py().None().into_bound(this.py()))
+    }
+}
+
+impl Class for Handle {
+    const NAME: &'static CStr = c"ngx_wsgi.native.Handle";
+    const DOC: &'static CStr = c"A function that is to be called soon, as asyncio.Handle.";
+
+    fn methods(methods: &mut Methods<Self>) {
+        methods.add::<Cancel>().add::<Cancelled>().add::<IsPending>();
+    }
+}
+
+struct Cancel;
+
+impl Method<Handle> for Cancel {
+    const NAME: &'static CStr = c"cancel";
+    const DOC: &'static CStr = c"cancel()\n\nIt is not called any more.";
+
+    fn call<'py>(
+        this: &Instance<'py, Handle>,
+        _args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        this.get().is_cancelled.set(true);
+        drop(this.get().call.take());
+        Ok(this.py().None().into_bound(this.py()))
+    }
+}
+
+struct Cancelled;
+
+impl Method<Handle> for Cancelled {
+    const NAME: &'static CStr = c"cancelled";
+    const DOC: &'static CStr = c"cancelled() -> bool";
+
+    fn call<'py>(
+        this: &Instance<'py, Handle>,
+        _args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(PyBool::new(this.py(), this.get().is_cancelled.get()).to_owned().into_any())
+    }
+}
+
+struct IsPending;
+
+impl Method<Handle> for IsPending {
+    const NAME: &'static CStr = c"is_pending";
+    const DOC: &'static CStr = c"is_pending() -> bool\n\nWhether it is still to be called.";
+
+    fn call<'py>(
+        this: &Instance<'py, Handle>,
+        _args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(PyBool::new(this.py(), this.get().call.borrow().is_some()).to_owned().into_any())
+    }
+}
