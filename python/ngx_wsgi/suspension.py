@@ -5,6 +5,7 @@ suspension, which begins with the next empty item that the application yields. S
 2004), x-wsgiorg.fdevent (C. Stawarz, 2008), x-wsgiorg.suspend and the ngx.* keys (M. Perillo, 2008 and 2010).
 """
 
+import functools
 import math
 
 from ngx_wsgi import native
@@ -54,28 +55,39 @@ def writable(fd, timeout=None, /):
 
 
 def _wait(fd, flags, timeout):
-    request = native.request()
     milliseconds = None if timeout is None else _milliseconds(timeout)
-    fd = _number(fd)
-    resume = request.suspend(milliseconds)
-    request.attach(native.watch(fd, flags, lambda fired: resume()))
+    resume = _watch([(_number(fd), flags, lambda fired: resume())], milliseconds)
     return b""
 
 
+def _watch(wanted, milliseconds):
+    """Asks for a suspension that watches descriptors; wanted: what native.watch() takes, for each. All of it or nothing."""
+    request = native.request()
+    watches = []
+    try:
+        for fd, flags, callback in wanted:
+            watches.append(native.watch(fd, flags, callback))
+        resume = request.suspend(milliseconds)
+    except BaseException:
+        for watch in watches:
+            watch.cancel()
+        raise
+    request.attach(*watches)
+    return resume
+
+
 def _milliseconds(seconds):
-    if not seconds >= 0 or math.isinf(seconds):
+    if not seconds >= 0:
         raise ValueError(f"{seconds!r} is no number of seconds to wait")
-    return math.ceil(seconds * 1000)
+    # wsgi_suspend_timeout comes earlier than that.
+    return math.ceil(min(seconds, 1e6) * 1000)
 
 
 def _number(fd):
     """The number of a descriptor; as select.select() takes it."""
-    if isinstance(fd, int):
-        number = fd
-    else:
-        number = fd.fileno()
-        if not isinstance(number, int):
-            raise TypeError(f"fileno() returned {type(number).__name__}, not int")
+    number = fd if isinstance(fd, int) else getattr(fd, "fileno", lambda: None)()
+    if not isinstance(number, int):
+        raise TypeError(f"a descriptor is an int, or has a fileno() method that returns one, not {type(fd).__name__}")
     if number < 0:
         raise ValueError(f"{number} is no descriptor")
     return number
@@ -132,16 +144,14 @@ def poll(timeout_ms=None, /):
 
     Returns a function which tells afterwards what happened: (connection, flags), or (None, 0) if the time was over.
     """
-    request = native.request()
     fired = []
-    resume = request.suspend(timeout_ms)
-    for connection, flags in _registered().items():
 
-        def ready(ready_flags, connection=connection):
-            fired.append((connection, ready_flags))
-            resume()
+    def ready(connection, flags):
+        fired.append((connection, flags))
+        resume()
 
-        request.attach(native.watch(connection.fileno(), flags, ready))
+    wanted = [(connection.fileno(), flags, functools.partial(ready, connection)) for connection, flags in _registered().items()]
+    resume = _watch(wanted, timeout_ms)
     return lambda: fired[0] if fired else (None, 0)
 
 

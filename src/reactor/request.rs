@@ -113,12 +113,13 @@ pub fn milliseconds(number: &Bound<'_, PyAny>) -> PyResult<u64> {
         return Err(PyTypeError::new_err("a number of milliseconds is an int, not bool"));
     }
     let number: i64 = number.extract()?;
-    u64::try_from(number).ok().filter(|number| *number <= MOST).ok_or_else(|| {
-        PyValueError::new_err(format!("{number} is no number of milliseconds from 0 to {MOST}"))
-    })
+    match u64::try_from(number) {
+        Ok(number) => Ok(number.min(MOST)),
+        Err(_) => Err(PyValueError::new_err(format!("{number} is no number of milliseconds"))),
+    }
 }
 
-/// nginx's timers can tell later from earlier within half the range of their clock, on any system.
+/// Three weeks. nginx's timers can tell later from earlier within half the range of their clock.
 const MOST: u64 = i32::MAX as u64;
 
 struct TimedOut;

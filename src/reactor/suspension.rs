@@ -43,6 +43,8 @@ struct Wait {
     timeout: Option<Duration>,
     /// When it began: when the application had yielded an empty item.
     begun: Option<Instant>,
+    /// Whether its time has been over.
+    is_due: bool,
 }
 
 impl Suspension {
@@ -65,7 +67,7 @@ impl Suspension {
             return Ok(Arc::clone(&wait.ticket));
         }
         let ticket = Ticket::new(job)?;
-        *wait = Some(Wait { ticket: Arc::clone(&ticket), timeout, begun: None });
+        *wait = Some(Wait { ticket: Arc::clone(&ticket), timeout, begun: None, is_due: false });
         Ok(ticket)
     }
 
@@ -116,7 +118,7 @@ pub fn begin(job: &Job) {
 pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
     let suspension = job.suspension()?;
     let (is_over, left) = match &*suspension.wait.borrow() {
-        Some(Wait { ticket, timeout, begun: Some(begun) }) => {
+        Some(Wait { ticket, timeout, begun: Some(begun), .. }) => {
             let limit = job.suspend_limit().min(timeout.unwrap_or(Duration::MAX));
             (ticket.is_used(), limit.saturating_sub(begun.elapsed()))
         }
@@ -154,10 +156,18 @@ pub fn resumed(job: &Job) {
 /// Why a suspended `job` has been called: the state in which it goes on, `None` if there is no reason.
 pub fn wake(job: &Job) -> Option<State> {
     let suspension = job.suspension()?;
-    let wait = suspension.wait.borrow();
-    let wait = wait.as_ref()?;
-    if !wait.ticket.is_used() && !job.time_is_over() {
-        return None;
+    let mut wait = suspension.wait.borrow_mut();
+    let wait = wait.as_mut()?;
+    if !wait.ticket.is_used() {
+        if job.time_is_over() && Reactor::has_news() {
+            // What has happened in the same turn of the event loop counts.
+            wait.is_due = true;
+            job.resume_soon();
+            return None;
+        }
+        if !job.time_is_over() && !wait.is_due {
+            return None;
+        }
     }
     let limit = job.suspend_limit();
     if !wait.ticket.take() {

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pyo3::Borrowed;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
@@ -97,9 +98,12 @@ impl Method<Resume> for Call {
 
     fn call<'py>(
         this: &Instance<'py, Resume>,
-        _args: &[Borrowed<'_, 'py, PyAny>],
+        args: &[Borrowed<'_, 'py, PyAny>],
         _keyword: Option<Borrowed<'_, 'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if !args.is_empty() {
+            return Err(PyTypeError::new_err("resume() takes no arguments"));
+        }
         Ok(PyBool::new(this.py(), this.get().0.resume()).to_owned().into_any())
     }
 }

@@ -24,6 +24,11 @@ pub enum What {
 pub type Posted = Callback;
 
 impl Reactor {
+    /// Whether nginx has reported anything that Python has not been told of.
+    pub(super) fn has_news() -> bool {
+        Self::try_with(|reactor| !reactor.happened.borrow().is_empty()).unwrap_or(false)
+    }
+
     /// Notes something that nginx has reported.
     pub(super) fn note(&self, interpreter: &'static Interpreter, what: What) {
         let mut happened = self.happened.borrow_mut();
