@@ -205,7 +205,9 @@ pub fn stop_worker() {
     }
     let is_quiet = threads::quiesce(BUSY_LIMIT);
     let limit = if is_quiet { EXIT_LIMIT } else { BUSY_LIMIT };
-    py::stop(limit, close_waiting, move || {
+    let patience =
+        if process::is_terminating() { Duration::from_millis(500) } else { EXIT_LIMIT / 2 };
+    py::stop(limit, patience, close_waiting, move || {
         let text = if is_quiet {
             "wsgi: the atexit functions did not end within 10 seconds, the worker exits without them"
         } else {

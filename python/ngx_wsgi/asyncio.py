@@ -15,12 +15,16 @@ While a coroutine waits, its request is suspended and nginx goes on with everyth
 import asyncio
 import contextlib
 import logging
+import traceback
+import weakref
 
 from ngx_wsgi.loop import Loop
 
 __all__ = ["Loop", "get_loop", "respond", "wait"]
 
 _loop = None
+# What requests have cancelled when they ended.
+_cancelled = weakref.WeakSet()
 
 
 def get_loop():
@@ -57,7 +61,7 @@ def wait(environ, awaitable):
             future.add_done_callback(lambda _, resume=resume: resume())
             yield b""
     finally:
-        future.cancel()
+        _cancel(future)
     return future.result()
 
 
@@ -72,6 +76,11 @@ def respond(environ, start_response, work):
     """
     _suspend(environ)
     return _stream(environ, work) if _is_asynchronous(work) else _answer(environ, start_response, work)
+
+
+def _cancel(future):
+    if future.cancel():
+        _cancelled.add(future)
 
 
 def _suspend(environ):
@@ -113,7 +122,7 @@ def _stream(environ, blocks):
                 return
             yield block
     finally:
-        producer.cancel()
+        _cancel(producer.task)
 
 
 class _Producer:
@@ -124,20 +133,17 @@ class _Producer:
         self._loop = get_loop()
         self._asked = self._loop.create_future()
         self._offer = None
-        self._task = self._loop.create_task(self._run())
-        self._task.add_done_callback(self._end)
+        self.task = self._loop.create_task(self._run())
+        self.task.add_done_callback(self._end)
 
     def ask(self):
         """A future of the next block, or of None at the end. To be called when the last one has been sent."""
         self._offer = self._loop.create_future()
-        if self._task.done():
-            self._end(self._task)
+        if self.task.done():
+            self._end(self.task)
         elif not self._asked.done():
             self._asked.set_result(None)
         return self._offer
-
-    def cancel(self):
-        self._task.cancel()
 
     async def _run(self):
         try:
@@ -161,14 +167,22 @@ class _Producer:
             self._offer.set_result(None)
 
 
-def shutdown(limit=5.0):
+def shutdown(limit):
     """The worker ends: so do all tasks, asynchronous generators and threads of the default executor.
 
     limit: seconds for all of it. What takes longer is left to the end of the process.
     """
     if _loop is None or _loop.is_closed():
         return
-    if _loop.run_until_complete(_end_all(limit)):
+    ending = _loop.create_task(_end_all(limit))
+    ending.add_done_callback(lambda _: _loop.stop())
+    # Somebody's clean-up may stop the loop or raise SystemExit.
+    while not ending.done():
+        try:
+            _loop.run_forever()
+        except BaseException:
+            traceback.print_exc()
+    if ending.result():
         _loop.close()
 
 
@@ -187,13 +201,15 @@ async def _end_all(limit):
             logging.getLogger("asyncio").warning("%s did not end within %g seconds: %s", what, limit, names)
         return not pending
 
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    # Those whose requests have ended may be cleaning up, with the help of others. A second cancel() would cut that.
+    done = [await ended([future for future in _cancelled if not future.done()], "cancelled tasks")]
+    tasks = asyncio.all_tasks() - {asyncio.current_task(), *_cancelled}
     for task in tasks:
         task.cancel()
-    done = [await ended(tasks, "tasks")]
+    done.append(await ended(tasks, "tasks"))
     for work, what in (
         (loop.shutdown_asyncgens(), "asynchronous generators"),
         (loop.shutdown_default_executor(), "threads of the default executor"),
     ):
-        done.append(await ended({loop.create_task(work)}, what))
+        done.append(await ended([loop.create_task(work)], what))
     return all(done)

@@ -3,6 +3,7 @@
 import atexit
 import signal
 import sys
+import traceback
 
 
 def refuse_signal_handlers():
@@ -29,11 +30,17 @@ def refuse_signal_handlers():
     signal.signal = refused
 
 
-def run_exit_functions():
-    """Ends what runs in the event loop, runs what applications registered with atexit, and flushes the streams."""
+def run_exit_functions(patience):
+    """Ends what runs in the event loop, runs what applications registered with atexit, and flushes the streams.
+
+    patience: how long to wait for the tasks of the event loop, in seconds.
+    """
     loops = sys.modules.get("ngx_wsgi.asyncio")
     if loops is not None:
-        loops.shutdown()
+        try:
+            loops.shutdown(patience)
+        except BaseException:
+            traceback.print_exc()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

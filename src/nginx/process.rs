@@ -110,6 +110,12 @@ pub fn is_ending() -> bool {
     unsafe { ngx_quit != 0 || ngx_exiting != 0 || ngx_terminate != 0 }
 }
 
+/// Whether the worker has been told to end at once. The master kills it a second later.
+pub fn is_terminating() -> bool {
+    // SAFETY: a flag that nginx's signal handler sets.
+    unsafe { ngx_terminate != 0 }
+}
+
 /// Whether nginx starts, as opposed to a reload or `nginx -t`.
 pub fn is_starting(cycle: &ngx_cycle_t) -> bool {
     // SAFETY: old_cycle is valid while modules are initialised; nginx's own ngx_is_init_cycle() looks at

@@ -4,6 +4,7 @@
 
 use core::ffi::{CStr, c_long, c_ulong};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyModule, PyString};
@@ -209,9 +210,9 @@ impl Package {
         error.is_instance(py, self.timeout.bind(py))
     }
 
-    /// Runs the functions registered with `atexit`.
-    pub fn run_exit_functions(&self, py: Python<'_>) -> PyResult<()> {
-        self.run_exit_functions.call0(py).map(drop)
+    /// Ends what runs in the event loop, which gets so much time, then runs the functions registered with `atexit`.
+    pub fn run_exit_functions(&self, py: Python<'_>, patience: Duration) -> PyResult<()> {
+        self.run_exit_functions.call1(py, (patience.as_secs_f64(),)).map(drop)
     }
 }
 

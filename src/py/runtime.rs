@@ -171,11 +171,17 @@ fn check(status: ffi::PyStatus) -> Result<(), String> {
 }
 
 /// Ends Python in this process: `last_work`, then the functions registered with `atexit`, for at most `limit`
-/// together; when it is over `on_timeout` is called and the process ends at once.
+/// together; when it is over `on_timeout` is called and the process ends at once. What runs in the event loop gets
+/// `patience` of that.
 ///
 /// CPython is not finalised, because threads of applications may still run. They are stopped where they
 /// next need the interpreter: this thread keeps it while the process exits.
-pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: impl FnOnce() + Send + 'static) {
+pub fn stop(
+    limit: Duration,
+    patience: Duration,
+    last_work: impl FnOnce(),
+    on_timeout: impl FnOnce() + Send + 'static,
+) {
     if Interpreter::main().is_none() {
         return;
     }
@@ -191,7 +197,7 @@ pub fn stop(limit: Duration, last_work: impl FnOnce(), on_timeout: impl FnOnce()
     last_work();
     for interpreter in Interpreter::all() {
         interpreter.enter(|py| {
-            if let Err(error) = interpreter.package().run_exit_functions(py) {
+            if let Err(error) = interpreter.package().run_exit_functions(py, patience) {
                 error.write_unraisable(py, None);
             }
         });
