@@ -7,7 +7,8 @@ import tempfile
 import pytest
 
 from harness import nginx as ngx
-from harness import uwsgi
+from harness import postgres, uwsgi
+from harness.upstream import Upstream
 
 ENVIRON_APP = '''
 import json
@@ -107,6 +108,28 @@ def twins(nginx):
     yield make
     for pair in made:
         pair.stop()
+
+
+@pytest.fixture(scope="session")
+def _cluster():
+    if postgres.program("postgres") is None:
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.cluster() as server:
+        yield server
+
+
+@pytest.fixture
+def database(_cluster):
+    """A database of the test's own in a PostgreSQL that all tests share: `conninfo`, `execute`, `running`."""
+    with postgres.new_database(_cluster) as database:
+        yield database
+
+
+@pytest.fixture
+def upstream():
+    """An HTTP server of the test, in threads of its own: see harness/upstream.py."""
+    with Upstream() as server:
+        yield server
 
 
 @pytest.fixture

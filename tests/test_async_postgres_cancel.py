@@ -1,0 +1,106 @@
+"""A client that leaves, and a time limit: the query is cancelled in PostgreSQL, its connection is used again."""
+
+import pytest
+
+from harness.apps import wait_notes
+from harness.asynchronous import answers, ask, serve_driver
+
+pytestmark = pytest.mark.inline_only
+
+APP = """
+    async def async_sleep(environ):
+        note("asked")
+        try:
+            await value("select pg_sleep(300)::text")
+        except asyncio.CancelledError:
+            note("cancelled")
+            raise
+
+    def at_sleep_in_generator(environ, start_response):
+        try:
+            yield from wait(environ, value("select pg_sleep(300)::text"))
+        finally:
+            note("closed")
+        start_response("200 OK", PLAIN)
+        yield b"slept"
+
+    async def async_limited(environ):
+        try:
+            async with asyncio.timeout(0.1):
+                return await value("select pg_sleep(300)::text")
+        except TimeoutError:
+            return "504 Gateway Timeout", PLAIN, b"the database is too slow"
+    """
+
+
+@pytest.fixture(params=["psycopg", "asyncpg"])
+def server(request, database, nginx):
+    return serve_driver(nginx, database, request.param, APP, SIZE=1)
+
+
+@pytest.mark.parametrize("target, noted", [("/sleep", "cancelled"), ("/sleep_in_generator", "closed")])
+@pytest.mark.parametrize("leave", ["reset", "close"])
+def test_the_client_leaves(database, server, target, noted, leave):
+    backend = server.get("/backend").json()
+    client, = ask(server, target)
+    assert database.wait_running("pg_sleep") == [backend]
+    getattr(client, leave)()
+    wait_notes(server, noted)
+    database.wait_running("pg_sleep", 0)
+    # The only connection of the pool lives and serves the next request.
+    assert server.get("/backend").json() == backend
+    assert database.backends() == [backend]
+
+
+def test_many_clients_leave(database, server):
+    """One runs, the others wait for the connection; all of them go, in any order."""
+    backend = server.get("/backend").json()
+    clients = ask(server, *["/sleep"] * 20)
+    wait_notes(server, "asked", 20)
+    database.wait_running("pg_sleep")
+    staying, = ask(server, "/backend")
+    for client in clients:
+        client.reset()
+    assert staying.read_response().json() == backend
+    database.wait_running("pg_sleep", 0)
+    assert len(wait_notes(server, "cancelled", 20)) == 20
+
+
+def test_a_time_limit(database, server):
+    backend = server.get("/backend").json()
+    for _ in range(3):
+        answer = server.get("/limited")
+        assert (answer.status, answer.text) == (504, "the database is too slow")
+    database.wait_running("pg_sleep", 0)
+    assert server.get("/backend").json() == backend
+
+
+def test_suspended_for_too_long(database, nginx):
+    """wsgi_suspend_timeout: the request is answered with 504, and the query is cancelled as well."""
+    server = serve_driver(nginx, database, "psycopg", APP,
+                          "location / { wsgi_suspend_timeout 300ms; wsgi_pass app.py; }", SIZE=1)
+    backend = server.get("/backend").json()
+    for target in ("/sleep", "/sleep_in_generator"):
+        since = server.log_size()
+        assert server.get(target).status == 504
+        server.wait_for_log(r"was suspended for longer than .*wsgi_suspend_timeout", since=since)
+        database.wait_running("pg_sleep", 0)
+        assert server.get("/backend").json() == backend
+
+
+def test_a_backend_that_is_terminated(database, server):
+    """The query fails, the request gets an error of its own, and the pool connects again."""
+    backend = server.get("/backend").json()
+    client, = ask(server, "/sleep")
+    database.wait_running("pg_sleep")
+    database.execute("select pg_terminate_backend(%s)", backend)
+    assert client.read_response().status == 500
+    found = server.get("/backend")
+    assert found.status == 200 and found.json() != backend, server.tail()
+
+
+def test_others_go_on_while_one_is_cancelled(database, server):
+    clients = ask(server, "/sleep", *["/backend"] * 10)
+    database.wait_running("pg_sleep")
+    clients[0].close()
+    assert [answer.status for answer in answers(clients[1:])] == [200] * 10
