@@ -19,8 +19,8 @@ RUN=$(cd "$RUN" && pwd)
     echo "examples: \"$PYTHON\" does not run: set PYTHON to the python of a virtual environment." >&2
     exit 1
 }
-if ! "$PYTHON" -c 'import django, flask' 2>/dev/null; then
-    echo "examples: installing Flask and Django into $("$PYTHON" -c 'import sys; print(sys.prefix)')"
+if ! "$PYTHON" -c 'import django, flask, psycopg_pool, twisted' 2>/dev/null; then
+    echo "examples: installing Flask, Django, psycopg and Twisted into $("$PYTHON" -c 'import sys; print(sys.prefix)')"
     "$PYTHON" -m pip install --quiet --disable-pip-version-check -r examples/requirements.txt
 fi
 

@@ -10,8 +10,8 @@ from .nginx import BUILD, PYTHON, ROOT
 
 
 def frameworks():
-    """A Python of the tested version that has Flask and Django: the one of this test run, if it fits."""
-    probe = "import sys, django, flask; print(*sys.version_info[:2])"
+    """A Python of the tested version that has what the examples import: the one of this test run, if it fits."""
+    probe = "import sys, django, flask, psycopg_pool, twisted; print(*sys.version_info[:2])"
     wanted = subprocess.run([PYTHON, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True,
                             text=True, check=True).stdout
     if subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout == wanted:
