@@ -13,6 +13,7 @@ mod value;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use core::cell::{Cell, OnceCell};
 
@@ -242,6 +243,23 @@ impl LocationConf {
     pub fn of_request<'r>(r: Request<'r>) -> &'r Self {
         // SAFETY: ours is an HTTP module, and its location configurations are LocationConfs.
         unsafe { &*r.loc_conf(&raw const ngx_http_wsgi_module).cast() }
+    }
+
+    /// What is said outside of all servers; `None` if `cycle` has no `http` block.
+    pub fn of_http(cycle: &ngx_cycle_t) -> Option<&Self> {
+        // SAFETY: as in `MainConf::of_cycle`, for the configurations of locations.
+        unsafe {
+            let ctx: *const ngx_http_conf_ctx_t =
+                (*cycle.conf_ctx.add(ngx_http_module.index)).cast();
+            let conf = *ctx.as_ref()?.loc_conf.add(ngx_http_wsgi_module.ctx_index);
+            conf.cast::<Self>().as_ref()
+        }
+    }
+
+    /// For how long Python may hold the event loop before that is logged; `None`: it is not.
+    pub fn block_limit(&self) -> Option<Duration> {
+        let limit = self.block_warning.unwrap_or(Some(100))?;
+        Some(Duration::from_millis(limit as u64))
     }
 
     /// What a change of the application's file leads to; `None` if nobody looks.

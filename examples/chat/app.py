@@ -79,7 +79,7 @@ def application(environ, start_response):
     room = room or Room()
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     if (method, path) == ("POST", "/say"):
-        form = parse_qs(environ["wsgi.input"].read().decode("utf-8", "replace"))
+        form = parse_qs(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)).decode("utf-8", "replace"))
         name, text = (form.get(field, [""])[0].strip()[:LONGEST] for field in ("name", "text"))
         if text:
             room.say(name or "somebody", text)

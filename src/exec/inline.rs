@@ -337,9 +337,9 @@ fn fail(py: Python<'_>, domain: &Domain, job: &Job, error: &Error) {
 
 fn warn_of_blocking(job: &Job, held: Duration) {
     // Not to be used once finalized: the request is the caller's to finalize, so it is alive here.
-    let Some(limit) = job.conf().block_warning.unwrap_or(Some(100)) else { return };
-    let held = held.as_millis();
-    if held > limit as u128 && job.service().app.warn_of_blocking() {
+    let Some(limit) = job.conf().block_limit() else { return };
+    if held > limit && job.service().app.warn_of_blocking() {
+        let held = held.as_millis();
         job.request().log().write(
             Level::Warn,
             format!(

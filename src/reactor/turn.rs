@@ -1,8 +1,13 @@
 //! A turn of the reactor: Python is called for what has happened in a turn of nginx's event loop.
 
+use core::cell::Cell;
+use core::time::Duration;
+use std::time::Instant;
+
 use pyo3::prelude::*;
 
-use crate::nginx::{Level, entry, log};
+use crate::conf::LocationConf;
+use crate::nginx::{Level, Request, entry, log};
 use crate::py::Interpreter;
 
 use super::{Callback, Reactor, timer, watch};
@@ -63,6 +68,7 @@ impl Reactor {
 /// On nginx's thread, at the end of a turn of its event loop.
 pub fn run() {
     Reactor::try_with(|reactor| {
+        let begun = Instant::now();
         reactor.is_running.set(true);
         // First what has happened; what that posts belongs to this turn, what the posted ones post to the next.
         let items = reactor.happened.take();
@@ -70,10 +76,28 @@ pub fn run() {
         let items = reactor.posted.take();
         call_each(items, |item| item.interpreter, posted);
         reactor.is_running.set(false);
+        warn_of_blocking(begun.elapsed());
         if !reactor.posted.borrow().is_empty() {
             reactor.alarm.post_next();
         }
     });
+}
+
+fn warn_of_blocking(held: Duration) {
+    thread_local! {
+        static HAS_WARNED: Cell<bool> = const { Cell::new(false) };
+    }
+    let conf = LocationConf::of_http(Request::cycle());
+    if conf.and_then(LocationConf::block_limit).is_some_and(|limit| held > limit)
+        && !HAS_WARNED.replace(true)
+    {
+        let text = format!(
+            "wsgi: handlers of ngx_reactor, or asyncio, held the event loop for {} ms, during which its worker \
+             served nobody else (said once, see wsgi_block_warning)",
+            held.as_millis()
+        );
+        log::process_log().write(Level::Warn, text);
+    }
 }
 
 /// Calls `f` for each item, attached to its interpreter, which is entered once for neighbours.
