@@ -20,7 +20,8 @@ use crate::exec::watchdog::{self, Watch};
 use crate::exec::{self, Domain, inline::Inline, threads::Task};
 use crate::nginx::event::{self, WriteEvent};
 use crate::nginx::{
-    self, Code, Flow, Output, Redirect, Request, Spool, Upload, Wake, entry, pool, upload,
+    self, Code, Flow, Output, Redirect, Request, Spool, Upload, Wake, capture, entry, pool,
+    subrequest, upload,
 };
 use crate::ngx_http_wsgi_module;
 use crate::py::PyBlock;
@@ -394,6 +395,13 @@ impl Job {
                 }
             },
             State::Suspended => {
+                // What subrequests have left at the connection is not about this one, and those that are
+                // still to come wait for their turn.
+                if r.has_turn() {
+                    event::disarm(r);
+                    subrequest::pass_turn(r);
+                    capture::push(r);
+                }
                 // A write event is no reason to go on.
                 if let Some(state) = reactor::wake(self) {
                     self.state.set(state);
@@ -401,7 +409,9 @@ impl Job {
                 }
             }
             // A write event while the wake-up is still to come.
-            State::Sending if self.wake.is_posted() => {}
+            State::Sending if self.wake.is_posted() => {
+                subrequest::pass_turn(r);
+            }
             State::Sending if self.task.get().is_some() => {
                 self.follow_turn(exec::threads::look_after(self));
             }

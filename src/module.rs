@@ -10,13 +10,16 @@ use nginx_sys::{
 
 use crate::conf::{self, LocationConf, MainConf};
 use crate::exec;
+use crate::nginx::capture::{
+    self, ngx_http_wsgi_capture_filter_module, ngx_http_wsgi_early_capture_filter_module,
+};
 use crate::nginx::{self, Level, Log, entry, pool, process};
 use crate::py;
 use crate::{stats, status, variables, workers};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::add),
-    postconfiguration: None,
+    postconfiguration: Some(capture::init_outermost),
     create_main_conf: Some(create_conf::<MainConf>),
     init_main_conf: None,
     create_srv_conf: None,
@@ -62,19 +65,37 @@ unsafe extern "C" fn preflight(cycle: *mut ngx_cycle_t, _conf: *mut c_void) -> *
     })
 }
 
-/// What `load_module` looks for: the modules, their names, both ended by null, and their order among
-/// others, which is of no interest.
+/// What `load_module` looks for: the modules, their names, and the order of the filters, all ended by null. The
+/// place of the main module and of that of the core does not matter.
 #[allow(non_upper_case_globals)]
 #[unsafe(no_mangle)]
-pub static mut ngx_modules: [*const ngx_module_t; 3] =
-    [&raw const ngx_http_wsgi_module, &raw const ngx_wsgi_preflight_module, ptr::null()];
+pub static mut ngx_modules: [*const ngx_module_t; 5] = [
+    &raw const ngx_http_wsgi_capture_filter_module,
+    &raw const ngx_http_wsgi_early_capture_filter_module,
+    &raw const ngx_http_wsgi_module,
+    &raw const ngx_wsgi_preflight_module,
+    ptr::null(),
+];
 #[allow(non_upper_case_globals)]
 #[unsafe(no_mangle)]
-pub static mut ngx_module_names: [*const c_char; 3] =
-    [c"ngx_http_wsgi_module".as_ptr(), c"ngx_wsgi_preflight_module".as_ptr(), ptr::null()];
+pub static mut ngx_module_names: [*const c_char; 5] = [
+    capture::ORDERED_NAME.as_ptr(),
+    capture::EARLY_NAME.as_ptr(),
+    c"ngx_http_wsgi_module".as_ptr(),
+    c"ngx_wsgi_preflight_module".as_ptr(),
+    ptr::null(),
+];
 #[allow(non_upper_case_globals)]
 #[unsafe(no_mangle)]
-pub static mut ngx_module_order: [*const c_char; 1] = [ptr::null()];
+pub static mut ngx_module_order: [*const c_char; capture::ORDER.len() + 1] = {
+    let mut order = [ptr::null(); capture::ORDER.len() + 1];
+    let mut index = 0;
+    while index < capture::ORDER.len() {
+        order[index] = capture::ORDER[index].as_ptr();
+        index += 1;
+    }
+    order
+};
 
 /// A new configuration structure in the pool of the cycle, dropped with it.
 unsafe extern "C" fn create_conf<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {

@@ -8,6 +8,7 @@ mod address;
 pub mod alarm;
 mod bell;
 mod body;
+pub mod capture;
 pub mod child;
 mod descriptor;
 pub mod entry;
@@ -22,7 +23,9 @@ pub mod process;
 mod request;
 mod shim;
 mod spool;
+pub mod subrequest;
 pub mod upload;
+pub mod variable;
 pub mod zone;
 
 pub use accel::{Ignored, Redirect, ResponseRules};
@@ -37,6 +40,7 @@ pub use log::{Level, Log};
 pub use output::{Flow, HeadFlow, Output, is_one_buffer, regular_file_size};
 pub use request::{Headers, Request};
 pub use spool::{Spool, os_error_text};
+pub use subrequest::Subrequest;
 pub use upload::Upload;
 
 /// nginx's return code as its functions spell it.

@@ -10,6 +10,7 @@ mod inbox;
 mod native;
 mod queue;
 mod request;
+mod subrequest;
 mod suspension;
 mod ticket;
 mod timer;

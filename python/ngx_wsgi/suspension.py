@@ -9,6 +9,7 @@ import functools
 import math
 
 from ngx_wsgi import native
+from ngx_wsgi.subrequest import subrequest, variable
 
 WSGI_POLLIN = native.READ
 WSGI_POLLOUT = native.WRITE
@@ -180,4 +181,6 @@ ENVIRON = {
     "ngx.poll_unregister": poll_unregister,
     "ngx.poll": poll,
     "ngx.sleep": sleep,
+    "ngx.subrequest": subrequest,
+    "ngx.variable": variable,
 }

@@ -226,7 +226,7 @@ pub(super) fn memory(buf: &ngx_buf_t) -> Option<&'static [u8]> {
 }
 
 /// Reads from the temporary file, without moving its offset.
-fn read_file(buf: &ngx_buf_t, taken: u64, into: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_file(buf: &ngx_buf_t, taken: u64, into: &mut [u8]) -> io::Result<usize> {
     let left = (buf.file_last - buf.file_pos) as u64 - taken;
     let length = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));
     // SAFETY: the buffer is in a file that nginx keeps open while the request lives; ManuallyDrop leaves

@@ -365,13 +365,18 @@ pub fn stop_waiting(r: Request<'_>) {
     }
 }
 
+/// Nobody waits for the socket any more, and nobody has.
+pub fn disarm(r: Request<'_>) {
+    stop_waiting(r);
+    // SAFETY: as in `write_event`.
+    unsafe { (*(*(*r.as_ptr()).connection).write).set_timedout(0) };
+}
+
 /// Stops calling `resume` for `r`, which is about to be finalized. The write event belongs to the
 /// connection: what a subrequest leaves there would hit the next one to use it.
 pub fn stop(r: Request<'_>) {
     if !r.is_main() && r.has_turn() {
-        stop_waiting(r);
-        // SAFETY: as in `write_event`.
-        unsafe { (*(*(*r.as_ptr()).connection).write).set_timedout(0) };
+        disarm(r);
     }
     // SAFETY: as in `write_event`.
     unsafe {

@@ -24,7 +24,7 @@ use super::shim::{
     ngx_wsgi_request_header_only, ngx_wsgi_request_set_keepalive,
 };
 use super::spool::Spool;
-use super::{Code, ERROR};
+use super::{Code, ERROR, subrequest};
 
 /// Neighbouring blocks below this size are copied into one buffer. Measured with lists of 16 blocks: copying
 /// costs 5 to 10 % less per response up to 700 bytes a block, and there is no difference from 1,500 on.
@@ -350,7 +350,7 @@ impl<B: Block> Output<B> {
         // SAFETY: the request is live.
         unsafe {
             let r = &*self.r;
-            r.postponed.is_null()
+            !subrequest::has_postponed(Request::from_ptr(self.r))
                 && (*r.connection).buffered() & socket == 0
                 && ngx_wsgi_request_aio(self.r) == 0
         }

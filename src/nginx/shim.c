@@ -174,3 +174,40 @@ ngx_wsgi_is_closing(ngx_http_request_t *r)
 
     return r->connection->close;
 }
+
+
+void
+ngx_wsgi_disinherit(ngx_http_request_t *sr)
+{
+    ngx_http_headers_in_t  *in;
+
+    in = &sr->headers_in;
+
+    in->content_length = NULL;
+    in->content_length_n = -1;
+    in->content_range = NULL;
+    in->content_type = NULL;
+    in->transfer_encoding = NULL;
+    in->chunked = 0;
+    in->expect = NULL;
+    in->te = NULL;
+    in->upgrade = NULL;
+
+    in->if_modified_since = NULL;
+    in->if_unmodified_since = NULL;
+    in->if_match = NULL;
+    in->if_none_match = NULL;
+    in->if_range = NULL;
+    in->range = NULL;
+
+#if (NGX_HTTP_GZIP || NGX_HTTP_HEADERS)
+    in->accept_encoding = NULL;
+#endif
+}
+
+
+ngx_uint_t
+ngx_wsgi_is_from_upstream(const ngx_http_request_t *r)
+{
+    return r->upstream && r->upstream->header_sent;
+}

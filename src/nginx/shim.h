@@ -104,16 +104,20 @@ ngx_int_t ngx_wsgi_report(ngx_connection_t *c, ngx_uint_t write, ngx_uint_t on);
 #define NGX_WSGI_REQUEST_BITS(_)                                                                   \
     _(aio)                                                                                         \
     _(allow_ranges)                                                                                \
+    _(background)                                                                                  \
     _(buffered)                                                                                    \
     _(disable_not_modified)                                                                        \
     _(header_only)                                                                                 \
     _(http_state)                                                                                  \
     _(keepalive)                                                                                   \
     _(limit_rate_set)                                                                              \
+    _(main_filter_need_in_memory)                                                                  \
     _(post_action)                                                                                 \
     _(reading_body)                                                                                \
     _(request_body_no_buffering)                                                                   \
-    _(single_range)
+    _(single_range)                                                                                \
+    _(subrequest_in_memory)                                                                        \
+    _(subrequests)
 
 #define NGX_WSGI_REQUEST_BIT(field)                                                                \
     ngx_uint_t ngx_wsgi_request_##field(const ngx_http_request_t *r);                              \
@@ -139,6 +143,20 @@ ngx_uint_t ngx_wsgi_is_user_checked(ngx_http_request_t *r);
  * Whether nginx closes the connection of `r` by itself, because a worker that quits is out of time.
  */
 ngx_uint_t ngx_wsgi_is_closing(ngx_http_request_t *r);
+
+
+/*
+ * Empties the fields in which nginx keeps those headers of a request that a subrequest does not inherit:
+ * what they say is about the client's body, or about what the client has of the response already.  The
+ * list of headers stays as it is.
+ */
+void ngx_wsgi_disinherit(ngx_http_request_t *sr);
+
+
+/*
+ * Whether an upstream server has begun the response of `r`.
+ */
+ngx_uint_t ngx_wsgi_is_from_upstream(const ngx_http_request_t *r);
 
 
 #endif /* NGX_WSGI_SHIM_H_INCLUDED */

@@ -31,6 +31,7 @@ const LATER: &[(&str, &str)] = &[
     ("ngx_reactor", include_str!("../../python/ngx_reactor/__init__.py")),
     ("ngx_wsgi.asyncio", include_str!("../../python/ngx_wsgi/asyncio.py")),
     ("ngx_wsgi.loop", include_str!("../../python/ngx_wsgi/loop.py")),
+    ("ngx_wsgi.subrequest", include_str!("../../python/ngx_wsgi/subrequest.py")),
     ("ngx_wsgi.suspension", include_str!("../../python/ngx_wsgi/suspension.py")),
 ];
 

@@ -14,6 +14,7 @@ use crate::handler::Job;
 use crate::py::{Class, Handle, HeapType, Instance, Method, Methods};
 
 use super::CURRENT;
+use super::subrequest::{Ask, Asked, GetVariable, SetVariable};
 use super::suspension::Suspension;
 use super::ticket::{Call, Resume};
 
@@ -27,11 +28,16 @@ pub struct Request {
 pub struct Types {
     request: HeapType<Request>,
     resume: HeapType<Resume>,
+    pub asked: HeapType<Asked>,
 }
 
 impl Types {
     pub fn new(py: Python<'_>) -> PyResult<Self> {
-        Ok(Self { request: HeapType::new(py)?, resume: HeapType::new(py)? })
+        Ok(Self {
+            request: HeapType::new(py)?,
+            resume: HeapType::new(py)?,
+            asked: HeapType::new(py)?,
+        })
     }
 
     /// The request of the application that runs in this thread.
@@ -66,10 +72,15 @@ impl Request {
     }
 
     /// Its job, and what that has of the reactor.
-    fn job(&self) -> PyResult<(&Job, Rc<Suspension>)> {
+    pub fn job(&self) -> PyResult<(&Job, Rc<Suspension>)> {
         let job = self.job.get();
         let found = job.and_then(|job| Some((job, job.suspension()?)));
         found.ok_or_else(|| PyRuntimeError::new_err("the request is over"))
+    }
+
+    /// The types of its interpreter.
+    pub fn types(&self) -> &'static Types {
+        self.types
     }
 }
 
@@ -79,6 +90,7 @@ impl Class for Request {
 
     fn methods(methods: &mut Methods<Self>) {
         methods.add::<Suspend>().add::<TimedOut>().add::<Attach>().add::<Store>().add::<Flush>();
+        methods.add::<Ask>().add::<GetVariable>().add::<SetVariable>();
     }
 }
 

@@ -16,7 +16,7 @@ use pyo3::types::PyDict;
 
 use crate::exec;
 use crate::handler::{Job, State, Then, Turn};
-use crate::nginx::{self, Level, event};
+use crate::nginx::{self, Level, Subrequest, event};
 use crate::py::Kept;
 
 use super::Reactor;
@@ -45,6 +45,15 @@ struct Wait {
     begun: Option<Instant>,
     /// Whether its time has been over.
     is_due: bool,
+    /// It ends as well when all of them are done.
+    subrequests: Vec<Subrequest>,
+}
+
+impl Wait {
+    /// Whether all is there that it waits for.
+    fn is_answered(&self) -> bool {
+        !self.subrequests.is_empty() && self.subrequests.iter().all(Subrequest::is_done)
+    }
 }
 
 impl Suspension {
@@ -67,8 +76,24 @@ impl Suspension {
             return Ok(Arc::clone(&wait.ticket));
         }
         let ticket = Ticket::new(job)?;
-        *wait = Some(Wait { ticket: Arc::clone(&ticket), timeout, begun: None, is_due: false });
+        *wait = Some(Wait {
+            ticket: Arc::clone(&ticket),
+            timeout,
+            begun: None,
+            is_due: false,
+            subrequests: Vec::new(),
+        });
         Ok(ticket)
+    }
+
+    /// Asks for a suspension of `job` that ends when this subrequest is done, and all others that it is to wait
+    /// for.
+    pub fn wait_for(&self, job: &Job, subrequest: Subrequest) -> PyResult<()> {
+        self.ask(job, None)?;
+        if let Some(wait) = &mut *self.wait.borrow_mut() {
+            wait.subrequests.push(subrequest);
+        }
+        Ok(())
     }
 
     /// Has `cancel()` of an object called when the suspension ends.
@@ -118,9 +143,9 @@ pub fn begin(job: &Job) {
 pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
     let suspension = job.suspension()?;
     let (is_over, left) = match &*suspension.wait.borrow() {
-        Some(Wait { ticket, timeout, begun: Some(begun), .. }) => {
+        Some(wait @ Wait { ticket, timeout, begun: Some(begun), .. }) => {
             let limit = job.suspend_limit().min(timeout.unwrap_or(Duration::MAX));
-            (ticket.is_used(), limit.saturating_sub(begun.elapsed()))
+            (ticket.is_used() || wait.is_answered(), limit.saturating_sub(begun.elapsed()))
         }
         _ => return None,
     };
@@ -158,6 +183,9 @@ pub fn wake(job: &Job) -> Option<State> {
     let suspension = job.suspension()?;
     let mut wait = suspension.wait.borrow_mut();
     let wait = wait.as_mut()?;
+    if wait.is_answered() && wait.ticket.take() {
+        return Some(State::Sending);
+    }
     if !wait.ticket.is_used() {
         if job.time_is_over() && Reactor::has_news() {
             // What has happened in the same turn of the event loop counts.

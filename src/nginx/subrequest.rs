@@ -1,0 +1,544 @@
+//! A subrequest whose response goes to memory and not to the client.
+//!
+//! An application asks for it; nginx runs it as it runs those of its own modules: it has its turn among the
+//! requests of its connection, and may have subrequests itself. The filters in capture.rs take the body, as
+//! much of it as `subrequest_output_buffer_size` of its location allows. What came of it is shared by the
+//! pool of the request and by whoever asked, and lives as long as the last of the two.
+
+use core::fmt;
+use core::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nginx_sys::{
+    NGX_HTTP_COPY, NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LOCK, NGX_HTTP_MKCOL,
+    NGX_HTTP_MOVE, NGX_HTTP_OPTIONS, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_HTTP_PROPFIND,
+    NGX_HTTP_PROPPATCH, NGX_HTTP_PUT, NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_TRACE, NGX_HTTP_UNLOCK,
+    ngx_http_headers_out_t, ngx_http_parse_unsafe_uri, ngx_http_post_request,
+    ngx_http_post_subrequest_t, ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest,
+    ngx_http_time, ngx_int_t, ngx_list_init, ngx_list_part_t, ngx_list_t, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t,
+};
+
+use super::request::{Request, bytes};
+use super::shim::{
+    ngx_wsgi_disinherit, ngx_wsgi_is_from_upstream, ngx_wsgi_request_aio,
+    ngx_wsgi_request_background, ngx_wsgi_request_buffered, ngx_wsgi_request_header_only,
+    ngx_wsgi_request_set_buffered, ngx_wsgi_request_set_header_only,
+    ngx_wsgi_request_set_main_filter_need_in_memory, ngx_wsgi_request_subrequest_in_memory,
+    ngx_wsgi_request_subrequests,
+};
+use super::{Code, entry, event, pool};
+
+/// The methods that a subrequest may have: those that nginx knows.
+const METHODS: [(&[u8], u32); 15] = [
+    (b"GET", NGX_HTTP_GET),
+    (b"HEAD", NGX_HTTP_HEAD),
+    (b"POST", NGX_HTTP_POST),
+    (b"PUT", NGX_HTTP_PUT),
+    (b"DELETE", NGX_HTTP_DELETE),
+    (b"MKCOL", NGX_HTTP_MKCOL),
+    (b"COPY", NGX_HTTP_COPY),
+    (b"MOVE", NGX_HTTP_MOVE),
+    (b"OPTIONS", NGX_HTTP_OPTIONS),
+    (b"PROPFIND", NGX_HTTP_PROPFIND),
+    (b"PROPPATCH", NGX_HTTP_PROPPATCH),
+    (b"LOCK", NGX_HTTP_LOCK),
+    (b"UNLOCK", NGX_HTTP_UNLOCK),
+    (b"PATCH", NGX_HTTP_PATCH),
+    (b"TRACE", NGX_HTTP_TRACE),
+];
+
+/// Headers of the client that a subrequest does not inherit: they are about the client's body, or ask for less
+/// than a whole response in plain bytes.
+const DISINHERITED: [&[u8]; 16] = [
+    b"accept-encoding",
+    b"content-encoding",
+    b"content-length",
+    b"content-range",
+    b"content-type",
+    b"expect",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"range",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+];
+
+/// Why a subrequest is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The URI does not begin with a slash.
+    Relative,
+    /// nginx does not take the URI: it leaves the root, or holds a NUL.
+    Unsafe,
+    /// The arguments would end the request line.
+    Unquoted,
+    UnknownMethod,
+    /// Nobody waits for the request that asks: that of `mirror`, for example.
+    Background,
+    /// The request that asks goes to memory by nginx's own means.
+    InMemory,
+    /// Subrequests of subrequests, too many of them.
+    TooDeep,
+    /// There are tens of thousands of them.
+    TooMany,
+    NoMemory,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Relative => "the URI of a subrequest must begin with \"/\"",
+            Self::Unsafe => "nginx takes the URI of this subrequest for unsafe",
+            Self::Unquoted => {
+                "the arguments of a subrequest must be quoted: spaces and control characters end a \
+                 request line"
+            }
+            Self::UnknownMethod => "nginx does not know the method of this subrequest",
+            Self::Background => "a request in the background (mirror) cannot have subrequests",
+            Self::InMemory => "nginx does not nest subrequests whose response is kept in memory",
+            Self::TooDeep => "subrequests are nested too deep, is there a cycle?",
+            Self::TooMany => "the request has too many subrequests",
+            Self::NoMemory => "memory runs out",
+        })
+    }
+}
+
+/// Why there is no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The body is larger than so many bytes.
+    TooLarge(usize),
+    /// It began and did not come to its end.
+    BrokenOff,
+    /// It did not begin.
+    Nothing,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(limit) => write!(
+                f,
+                "the response is larger than {limit} bytes, the subrequest_output_buffer_size of its \
+                 location"
+            ),
+            Self::BrokenOff => f.write_str("the response broke off, see nginx's error log"),
+            Self::Nothing => f.write_str("there is no response, see nginx's error log"),
+        }
+    }
+}
+
+/// A response as it would have gone to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+/// What came of a subrequest so far.
+#[derive(Debug, Default)]
+struct Progress {
+    body: Vec<u8>,
+    failure: Option<Failure>,
+    is_complete: bool,
+    is_done: bool,
+    result: Option<Result<Response, Failure>>,
+}
+
+/// A subrequest that has been asked for. Copies are the same subrequest.
+#[derive(Clone, Debug, Default)]
+pub struct Subrequest(Arc<Mutex<Progress>>);
+
+impl Subrequest {
+    /// Asks for one on behalf of `r`. nginx begins with it when the current event has been dealt with, and has
+    /// the write event handler of `r` called when it is done. `args` is added to what follows a `?` in `uri`.
+    ///
+    /// # Errors
+    /// Why there will be none.
+    pub fn new(r: Request<'_>, uri: &[u8], args: &[u8], method: &[u8]) -> Result<Self, Refused> {
+        let known = METHODS.iter().find(|(name, _)| *name == method);
+        let method = known.ok_or(Refused::UnknownMethod)?;
+        may_ask(r)?;
+        let (uri, args) = target(r, uri, args)?;
+        let this = Self::default();
+        this.start(r, uri, args, *method)?;
+        Ok(this)
+    }
+
+    fn start(
+        &self,
+        r: Request<'_>,
+        mut uri: ngx_str_t,
+        mut args: ngx_str_t,
+        (name, method): (&'static [u8], u32),
+    ) -> Result<(), Refused> {
+        // SAFETY: the request is live, and everything that nginx keeps is in its pool or static.
+        unsafe {
+            let own = pool::place(r.pool(), self.clone()).ok_or(Refused::NoMemory)?;
+            let post =
+                pool::zeroed::<ngx_http_post_subrequest_t>(r.pool()).ok_or(Refused::NoMemory)?;
+            post.write(ngx_http_post_subrequest_t {
+                handler: Some(ended),
+                data: ptr::from_mut(own).cast(),
+            });
+            let body =
+                pool::zeroed::<ngx_http_request_body_t>(r.pool()).ok_or(Refused::NoMemory)?;
+            let headers = inherited(r).ok_or(Refused::NoMemory)?;
+            let mut sr = ptr::null_mut();
+            let flags = NGX_HTTP_SUBREQUEST_WAITED as ngx_uint_t;
+            let rc =
+                ngx_http_subrequest(r.as_ptr(), &mut uri, &mut args, &mut sr, post.as_ptr(), flags);
+            if rc != super::OK {
+                return Err(Refused::TooMany);
+            }
+            (*sr).method = method as ngx_uint_t;
+            (*sr).method_name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+            // Otherwise only the header filter says so, which is not asked for subrequests.
+            ngx_wsgi_request_set_header_only(sr, usize::from(method == NGX_HTTP_HEAD));
+            // Here and in those that it has itself.
+            ngx_wsgi_request_set_main_filter_need_in_memory(sr, 1);
+            // Empty, so that the client's is not sent once more.
+            (*sr).request_body = body.as_ptr();
+            ngx_wsgi_disinherit(sr);
+            (*sr).headers_in.headers = headers;
+            let list = &raw mut (*sr).headers_in.headers;
+            if (*list).part.next.is_null() {
+                (*list).last = &raw mut (*list).part;
+            }
+        }
+        Ok(())
+    }
+
+    /// That of `r`, if it is one of ours.
+    ///
+    /// # Safety
+    /// `r` must be live for 'r.
+    pub(super) unsafe fn of_request<'r>(r: *mut ngx_http_request_t) -> Option<&'r Self> {
+        // SAFETY: by the contract of this function; the data of our handler is a Subrequest in the pool.
+        unsafe {
+            let post = (*r).post_subrequest.as_ref()?;
+            let handler = post.handler? as *const ();
+            (handler == ended as *const ()).then(|| &*post.data.cast::<Self>())
+        }
+    }
+
+    /// Whether nginx is done with it.
+    pub fn is_done(&self) -> bool {
+        self.progress().is_done
+    }
+
+    /// What came of it, once; `None` while it is not done.
+    pub fn take_result(&self) -> Option<Result<Response, Failure>> {
+        self.progress().result.take()
+    }
+
+    /// Takes a part of the body.
+    pub(super) fn take(&self, part: &[u8], limit: usize) {
+        let mut progress = self.progress();
+        if progress.failure.is_some() || progress.is_done {
+            return;
+        }
+        if progress.body.len() + part.len() > limit {
+            progress.failure = Some(Failure::TooLarge(limit));
+            progress.body = Vec::new();
+        } else {
+            progress.body.extend_from_slice(part);
+        }
+    }
+
+    /// What follows of it is worth nothing.
+    pub(super) fn break_off(&self) {
+        let mut progress = self.progress();
+        progress.failure.get_or_insert(Failure::BrokenOff);
+        progress.body = Vec::new();
+    }
+
+    /// Whoever responds has come to the end.
+    pub(super) fn is_complete(&self) {
+        self.progress().is_complete = true;
+    }
+
+    /// nginx is done with it.
+    fn end(&self, r: *mut ngx_http_request_t) {
+        let mut progress = self.progress();
+        if progress.is_done {
+            return;
+        }
+        progress.is_done = true;
+        let body = core::mem::take(&mut progress.body);
+        // SAFETY: nginx passes the live request.
+        let (is_head, is_from_upstream) =
+            unsafe { (ngx_wsgi_request_header_only(r) != 0, ngx_wsgi_is_from_upstream(r) != 0) };
+        // nginx does not say when an upstream server leaves in the middle.
+        let is_cut = is_from_upstream && !is_head && !progress.is_complete;
+        // SAFETY: as above.
+        let response = || unsafe { response(&(*r).headers_out, body, is_head) };
+        progress.result = Some(match progress.failure {
+            Some(failure) => Err(failure),
+            None if is_cut => Err(Failure::BrokenOff),
+            None => response().ok_or(Failure::Nothing),
+        });
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets the next subrequest of `r` have its turn, which would otherwise wait until `r` sends something. True
+/// if there was one, whose end is told again.
+pub fn pass_turn(r: Request<'_>) -> bool {
+    if !r.has_turn() {
+        return false;
+    }
+    // SAFETY: the request is live, and so are those that it waits for. What the postpone filter does; that one
+    // cannot be called before the head is sent, because other filters begin with it. The subrequest stays in the
+    // list, from which nginx takes it when it is done, so that the request is not done before.
+    unsafe {
+        let Some(postponed) = (*r.as_ptr()).postponed.as_ref() else { return false };
+        let sr = postponed.request;
+        if sr.is_null() || Subrequest::of_request(sr).is_none() {
+            return false;
+        }
+        (*(*r.as_ptr()).connection).data = sr.cast();
+        ngx_http_post_request(sr, ptr::null_mut()) == super::OK
+    }
+}
+
+/// Whether something waits for its turn that `r` has given, or that filters have made of it. Subrequests of ours
+/// are told from those.
+pub fn has_postponed(r: Request<'_>) -> bool {
+    // SAFETY: the request is live, and so are those that it waits for.
+    unsafe {
+        let mut next = (*r.as_ptr()).postponed;
+        while let Some(postponed) = next.as_ref() {
+            let sr = postponed.request;
+            if sr.is_null() || Subrequest::of_request(sr).is_none() {
+                return true;
+            }
+            next = postponed.next;
+        }
+    }
+    false
+}
+
+/// Where nginx tells that it finalizes a subrequest with `rc`, which may not be the last time: an error page may
+/// follow, or something may still have to be sent. Returns what to finalize it with.
+unsafe extern "C" fn ended(
+    sr: *mut ngx_http_request_t,
+    data: *mut core::ffi::c_void,
+    rc: ngx_int_t,
+) -> ngx_int_t {
+    entry::guard(rc, || {
+        // SAFETY: nginx passes the live request and the data that belongs to this handler.
+        unsafe {
+            let this = &*data.cast::<Subrequest>();
+            let rc = spare_main(sr, this, rc);
+            let is_error_page = is_special(rc);
+            let is_over = !is_error_page
+                && (*sr).postponed.is_null()
+                && ngx_wsgi_request_buffered(sr) == 0
+                && rc != super::ERROR;
+            if is_over {
+                this.end(sr);
+                let r = Request::from_ptr(sr);
+                if r.has_turn() && (*(*sr).connection).buffered() == 0 {
+                    // Armed when it had to wait, and would look like the client's fault later.
+                    event::disarm(r);
+                }
+            }
+            rc
+        }
+    })
+}
+
+/// Whether nginx answers by a page of its own.
+fn is_special(rc: Code) -> bool {
+    const CREATED: Code = nginx_sys::NGX_HTTP_CREATED as Code;
+    const NO_CONTENT: Code = nginx_sys::NGX_HTTP_NO_CONTENT as Code;
+    const SPECIAL: Code = nginx_sys::NGX_HTTP_SPECIAL_RESPONSE as Code;
+    rc >= SPECIAL || rc == CREATED || rc == NO_CONTENT
+}
+
+/// nginx closes the client's connection when a subrequest fails in certain ways. Unless it is lost anyway the
+/// failure is noted instead, and the application told.
+///
+/// # Safety
+/// `sr` must be live.
+unsafe fn spare_main(sr: *mut ngx_http_request_t, this: &Subrequest, rc: Code) -> Code {
+    const CLOSE: Code = nginx_sys::NGX_HTTP_CLOSE as Code;
+    // SAFETY: by the contract of this function.
+    unsafe {
+        let c = (*sr).connection;
+        if (*c).error() != 0 || (*c).timedout() != 0 {
+            return rc;
+        }
+        match rc {
+            super::ERROR | super::REQUEST_TIME_OUT | super::CLIENT_CLOSED_REQUEST | CLOSE => {
+                this.break_off();
+                if ngx_wsgi_request_aio(sr) == 0 {
+                    // Nobody will complete what a filter has kept.
+                    ngx_wsgi_request_set_buffered(sr, 0);
+                }
+                super::OK
+            }
+            rc => rc,
+        }
+    }
+}
+
+/// Whether `r` may have subrequests.
+fn may_ask(r: Request<'_>) -> Result<(), Refused> {
+    // SAFETY: the request and its parents are live.
+    unsafe {
+        let request = r.as_ptr();
+        if ngx_wsgi_request_subrequests(request) == 0 {
+            return Err(Refused::TooDeep);
+        }
+        if ngx_wsgi_request_subrequest_in_memory(request) != 0 {
+            return Err(Refused::InMemory);
+        }
+        let mut next = request;
+        while let Some(ancestor) = next.as_ref() {
+            if ngx_wsgi_request_background(next) != 0 {
+                return Err(Refused::Background);
+            }
+            next = ancestor.parent;
+        }
+    }
+    Ok(())
+}
+
+/// The path, decoded, and the arguments, in the pool of `r`.
+fn target(r: Request<'_>, uri: &[u8], args: &[u8]) -> Result<(ngx_str_t, ngx_str_t), Refused> {
+    if !uri.starts_with(b"/") {
+        return Err(Refused::Relative);
+    }
+    // SAFETY: the request is live; nginx gets strings of its pool.
+    unsafe {
+        let mut uri = pool::string(r.pool(), uri).ok_or(Refused::NoMemory)?;
+        let (mut query, mut flags) = (ngx_str_t::empty(), 0);
+        match ngx_http_parse_unsafe_uri(r.as_ptr(), &mut uri, &mut query, &mut flags) {
+            super::OK => {}
+            _ => return Err(Refused::Unsafe),
+        }
+        let parts = [bytes(&query), args];
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let args = parts.join(&b'&');
+        if args.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
+            return Err(Refused::Unquoted);
+        }
+        Ok((uri, pool::string(r.pool(), &args).ok_or(Refused::NoMemory)?))
+    }
+}
+
+/// The headers of `r` for a subrequest: a list of the same elements, without some of them. `None` if memory runs
+/// out.
+fn inherited(r: Request<'_>) -> Option<ngx_list_t> {
+    // SAFETY: the request is live. Its headers are a list of ngx_table_elt_t, each with a key in lower case
+    // as long as the key. The new list is in the pool, but for its head.
+    unsafe {
+        let mut runs: Vec<&[ngx_table_elt_t]> = Vec::new();
+        let mut part = Some(&(*r.as_ptr()).headers_in.headers.part);
+        while let Some(current) = part {
+            if current.nelts > 0 {
+                let elements = core::slice::from_raw_parts(current.elts.cast(), current.nelts);
+                runs.extend(elements.split(is_disinherited).filter(|run| !run.is_empty()));
+            }
+            part = current.next.as_ref();
+        }
+        let mut list: ngx_list_t = core::mem::zeroed();
+        let size = size_of::<ngx_table_elt_t>();
+        let Some((first, rest)) = runs.split_first() else {
+            // Kept by the pool: a part to push to.
+            return (ngx_list_init(&mut list, r.pool(), 4, size) == super::OK).then_some(list);
+        };
+        list.part = part_of(first);
+        list.size = size;
+        list.pool = r.pool();
+        list.nalloc = first.len();
+        let mut slot = &raw mut list.part.next;
+        for run in rest {
+            let part = pool::zeroed::<ngx_list_part_t>(r.pool())?.as_ptr();
+            part.write(part_of(run));
+            *slot = part;
+            slot = &raw mut (*part).next;
+            list.last = part;
+            // A full one, so that whoever adds a header gets a new part.
+            list.nalloc = run.len();
+        }
+        Some(list)
+    }
+}
+
+fn part_of(run: &[ngx_table_elt_t]) -> ngx_list_part_t {
+    ngx_list_part_t {
+        elts: run.as_ptr().cast_mut().cast(),
+        nelts: run.len(),
+        next: ptr::null_mut(),
+    }
+}
+
+fn is_disinherited(header: &ngx_table_elt_t) -> bool {
+    // SAFETY: lowcase_key has the length of key.
+    let name = unsafe { core::slice::from_raw_parts(header.lowcase_key, header.key.len) };
+    DISINHERITED.contains(&name)
+}
+
+/// The response that `out` and `body` are. `None` if there is no head.
+///
+/// # Safety
+/// `out` must be that of a live request.
+unsafe fn response(out: &ngx_http_headers_out_t, body: Vec<u8>, is_head: bool) -> Option<Response> {
+    let status = u16::try_from(out.status).ok().filter(|status| *status > 0)?;
+    let mut fields = Vec::new();
+    let mut add = |name: &[u8], value: Vec<u8>| fields.push((name.to_vec(), value));
+    let has_body = !matches!(status, 204 | 304);
+    if has_body && out.content_type.len > 0 {
+        add(b"Content-Type", content_type(out));
+    }
+    let length = if is_head { out.content_length_n } else { body.len() as i64 };
+    if has_body && length >= 0 {
+        add(b"Content-Length", length.to_string().into_bytes());
+    }
+    if out.last_modified.is_null()
+        && out.last_modified_time != -1
+        && matches!(status, 200 | 206 | 304)
+    {
+        let mut text = *b"Mon, 28 Sep 1970 06:00:00 GMT";
+        // SAFETY: nginx writes a time of this length.
+        unsafe { ngx_http_time(text.as_mut_ptr(), out.last_modified_time) };
+        add(b"Last-Modified", text.to_vec());
+    }
+    let mut part = Some(&out.headers.part);
+    while let Some(current) = part {
+        for index in 0..current.nelts {
+            // SAFETY: headers_out.headers is a list of ngx_table_elt_t, nelts of them in this part.
+            let header = unsafe { &*current.elts.cast::<ngx_table_elt_t>().add(index) };
+            // A header with hash 0 has been deleted.
+            if header.hash != 0 {
+                add(bytes(&header.key), bytes(&header.value).to_vec());
+            }
+        }
+        // SAFETY: parts of a list live as long as the request; the last one's next is null.
+        part = unsafe { current.next.as_ref() };
+    }
+    Some(Response { status, fields, body })
+}
+
+/// Content-Type as the header filter writes it.
+fn content_type(out: &ngx_http_headers_out_t) -> Vec<u8> {
+    let mut value = bytes(&out.content_type).to_vec();
+    if out.content_type_len == out.content_type.len && out.charset.len > 0 {
+        value.extend_from_slice(b"; charset=");
+        value.extend_from_slice(bytes(&out.charset));
+    }
+    value
+}
