@@ -32,7 +32,8 @@ for package in json.load(sys.stdin)["packages"]:
         --with-http_ssl_module --with-http_v2_module --with-http_v3_module
         --with-http_realip_module --with-http_auth_request_module --with-http_stub_status_module
         --with-http_addition_module --with-http_gunzip_module --with-http_sub_module
-        --with-http_image_filter_module"
+        --with-http_image_filter_module
+        --with-select_module --with-poll_module"
     wanted="$source $arguments"
     ;;
 custom) exit 0 ;;
