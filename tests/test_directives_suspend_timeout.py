@@ -172,11 +172,11 @@ def test_levels(nginx):
         location /own {{ {NAME} 100ms; wsgi_pass app.py; wsgi_script_name ""; }}
         location / {{ wsgi_pass app.py; }}
         """, http=f"{NAME} 30ms;")
-    client = send(server, "/wait?a")
+    client = send(server, "/wait?outer")
     assert server.get("/own?10000").status == 504
     assert server.get("/own?10").json()[0] is True
-    assert resume(server, "a") is True
-    assert client.read_response().body == b"done a"
+    assert resume(server, "outer") is True
+    assert client.read_response().body == b"done outer"
 
 
 @inline

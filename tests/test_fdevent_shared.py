@@ -220,21 +220,17 @@ def test_both_directions_in_one_request(nginx, event):
 def test_the_descriptor_of_a_client_of_nginx(nginx):
     """Nobody should, but nginx's own connection survives it."""
     server = serve(nginx, """
+        import contextlib
+
         def at_own(environ, start_response):
             # The socket of this very request, found by its peer's port.
             start_response("200 OK", PLAIN)
             found = []
             for name in os.listdir("/proc/self/fd"):
-                try:
-                    sock = socket.socket(fileno=os.dup(int(name)))
-                except OSError:
-                    continue
-                try:
-                    if sock.getpeername()[1:] == (int(environ["REMOTE_PORT"]),):
-                        found.append(int(name))
-                except (OSError, IndexError):
-                    pass
-                sock.close()
+                if os.path.realpath(f"/proc/self/fd/{name}").rpartition("/")[2].startswith("socket:"):
+                    with socket.socket(fileno=os.dup(int(name))) as sock, contextlib.suppress(OSError):
+                        if sock.getpeername()[1:] == (int(environ["REMOTE_PORT"]),):
+                            found.append(int(name))
             note("waits", len(found))
             try:
                 resumes["a"] = environ["x-wsgiorg.suspend"]()

@@ -89,14 +89,15 @@ def test_threads_run_while_requests_are_suspended(nginx):
 def test_requests_that_resume_one_another_in_a_ring(nginx):
     server = serve(nginx, """
         def at_ring(environ, start_response):
-            name = int(environ["QUERY_STRING"])
+            name = environ["QUERY_STRING"]
+            follows = str((int(name) + 1) % 5)
             start_response("200 OK", PLAIN)
             for turn in range(50):
                 resumes[name] = environ["x-wsgiorg.suspend"]()
                 if turn == 0:
                     note("waits")
                 yield b""
-                said = resumes[(name + 1) % 5]()
+                resumes[follows]()
             yield b"round"
         """)
     clients = [server.connect() for _ in range(5)]

@@ -184,7 +184,7 @@ def test_an_error_after_it(nginx):
         with pytest.raises(Truncated) as caught:
             client.read_response()
         assert caught.value.response.body == b"part"
-    assert len(server.log_lines("ValueError: after the suspension")) == 2
+    assert len(server.log_lines("raised ValueError: after the suspension")) == 2
 
 
 def test_content_length(nginx):

@@ -57,7 +57,7 @@ APP = """
             def __index__(self):
                 return 5
         return answer(start_response, [
-            raised(suspend, value) for value in (-1, -(2 ** 70), 1.5, "1", b"1", [], 2 ** 70)] + [
+            raised(suspend, value) for value in (-1, -(2 ** 70), 1.5, "1", b"1", [], 2 ** 31, 2 ** 70)] + [
             raised(suspend, 1, 2), raised(lambda: suspend(timeout_ms=1)), raised(lambda: suspend(timeout=1))])
 
     def at_large(environ, start_response):
@@ -90,7 +90,7 @@ def test_none_is_no_time_of_its_own(nginx):
     assert client.read_response().json() is False
 
 
-@pytest.mark.parametrize("milliseconds", ["59999", "60000", "3600000", "2147483647", "4294967295", "2147483648"])
+@pytest.mark.parametrize("milliseconds", ["59999", "60000", "3600000", "2147483647"])
 def test_long_times(nginx, milliseconds):
     server = serve(nginx, APP)
     client = send(server, f"/large?{milliseconds}")
@@ -126,8 +126,9 @@ def test_what_is_no_time(nginx):
     found = server.get("/bad").json()
     assert found[0] in ("ValueError", "OverflowError") and found[1] in ("ValueError", "OverflowError")
     assert found[2:6] == ["TypeError"] * 4
-    assert found[6] in ("ValueError", "OverflowError", None)
-    assert found[7:] == ["TypeError"] * 3
+    # nginx's timers go no further.
+    assert found[6] == "ValueError" and found[7] in ("ValueError", "OverflowError")
+    assert found[8:] == ["TypeError"] * 3
 
 
 def test_times_end_in_their_order(nginx):

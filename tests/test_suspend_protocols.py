@@ -136,7 +136,7 @@ def test_a_body_is_read_before_and_after(nginx, http):
     suspended(server)
     assert resume(server, "a") is True
     found = client.finish(stream) if http == "2" else client.read_response()
-    assert found.body == b"body|" + b"x" * 100_000
+    assert found.body == b"done a" + b"body|" + b"x" * 100_000
 
 
 def test_a_body_in_a_file(nginx):
@@ -146,7 +146,7 @@ def test_a_body_in_a_file(nginx):
         client.send_request("POST", "/post", body=b"body" + b"x" * 500_000)
         suspended(server)
         assert resume(server, "a") is True
-        assert client.read_response().body == b"body|" + b"x" * 500_000
+        assert client.read_response().body == b"done a" + b"body|" + b"x" * 500_000
         client.close()
 
 

@@ -74,7 +74,7 @@ def test_whatever_was_asked_for(nginx, how):
             client.close()
         assert server.get(f"/fails?{how}").status == 500
         server.get("/parted") if how == "readable" else None
-    assert len(server.log_lines("ValueError: after the call")) == 1
+    assert len(server.log_lines("raised ValueError: after the call")) == 1
 
 
 def test_resume_says_no_afterwards(nginx):

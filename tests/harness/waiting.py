@@ -132,7 +132,7 @@ def watched(pid):
 
 @contextlib.contextmanager
 def nothing_left(server):
-    """The worker has as many files open afterwards as before, and watches as many."""
+    """The worker has as many files open afterwards as before, and watches as many. Ends the clients of the test."""
     pid = server.worker
 
     def held():
@@ -140,4 +140,6 @@ def nothing_left(server):
         return {"open": dict(kinds), "watched": dict(watched(pid))}
     before = apps.settled(held, quiet=0.1)
     yield
+    for client in server.clients:
+        client.close()
     wait_for(lambda: held() == before, lambda: f"nothing is left: {held()}, before {before}\n{server.tail()}")
