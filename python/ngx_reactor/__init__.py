@@ -10,7 +10,10 @@ locations without wsgi_threads; so does the import of its modules.
 import contextvars
 import types
 
-from ngx_wsgi import native
+try:
+    from ngx_wsgi import native
+except ImportError:
+    raise ImportError("ngx_reactor exists only inside an nginx worker that runs mod_wsgi") from None
 
 __all__ = ["NGX_READ_EVENT", "NGX_WRITE_EVENT", "Event", "Timer", "add_event", "add_timer", "create_event", "del_event",
            "del_timer", "post"]

@@ -27,7 +27,7 @@ pub enum Direction {
 pub struct Descriptor {
     connection: NonNull<ngx_connection_t>,
     /// Open until nginx has forgotten it.
-    _own: OwnedFd,
+    own: OwnedFd,
     /// The owner's descriptor, and the file behind it.
     number: RawFd,
     file: File,
@@ -55,7 +55,7 @@ impl Descriptor {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
         let connection = connection(&own)?;
-        let this = Box::new(Self { connection, _own: own, number, file, ready });
+        let this = Box::new(Self { connection, own, number, file, ready });
         // SAFETY: the connection is new and ours until our drop; what is in a box does not move.
         unsafe {
             let c = &mut *connection.as_ptr();
@@ -86,7 +86,8 @@ impl Descriptor {
 
     /// Whether its owner's descriptor is still that file.
     pub fn is_open(&self) -> bool {
-        File::of(self.number).is_ok_and(|file| file == self.file)
+        let is_like = File::of(self.number).is_ok_and(|file| file == self.file);
+        is_like && (self.file.kind != 0 || is_same(self.number, self.own.as_raw_fd()))
     }
 }
 
@@ -120,6 +121,17 @@ impl File {
         }
         let kind = stat.st_mode & libc::S_IFMT;
         Ok(Self { device: stat.st_dev, inode: stat.st_ino, kind })
+    }
+}
+
+/// Whether two descriptors are one open file; true where the system does not tell. Files such as those of eventfd(2)
+/// cannot be told apart otherwise.
+fn is_same(first: RawFd, second: RawFd) -> bool {
+    const KCMP_FILE: libc::c_int = 0;
+    // SAFETY: compares two descriptors of this process.
+    unsafe {
+        let pid = libc::getpid();
+        libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, first, second) <= 0
     }
 }
 

@@ -4,7 +4,7 @@ use core::ffi::CStr;
 
 use nginx_sys::ngx_msec_t;
 use pyo3::Borrowed;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
@@ -12,7 +12,7 @@ use crate::py::{Class, HeapType, Instance, Interpreter, Method, Methods};
 
 use super::Callback;
 use super::queue::{Handle, Queue};
-use super::request::{Types, milliseconds};
+use super::request::{MOST, Types, milliseconds};
 use super::timer::Timer;
 use super::watch::{self, Watch};
 
@@ -109,7 +109,11 @@ impl Method<Native> for SetTimer {
             return Err(PyTypeError::new_err("timer() takes milliseconds and callback"));
         };
         let native = this.get();
-        let time = milliseconds(time)? as ngx_msec_t;
+        let time = milliseconds(time)?;
+        if time > MOST {
+            return Err(PyValueError::new_err(format!("timers go up to {MOST} milliseconds")));
+        }
+        let time = time as ngx_msec_t;
         let timer = Timer::new(time, native.callback(callback)?)?;
         Ok(native.timer.instance(this.py(), timer)?.as_any().clone())
     }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::rc::Rc;
 
 use pyo3::Borrowed;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
@@ -110,7 +110,7 @@ impl Method<Request> for Suspend {
         let timeout = match args {
             [] => None,
             [none] if none.is_none() => None,
-            [number] => Some(Duration::from_millis(milliseconds(number)?)),
+            [number] => Some(Duration::from_millis(milliseconds(number)?.min(MOST))),
             _ => return Err(PyTypeError::new_err("suspend() takes one number of milliseconds")),
         };
         let (job, suspension) = this.get().job()?;
@@ -119,20 +119,22 @@ impl Method<Request> for Suspend {
     }
 }
 
-/// A number of milliseconds, as `select.poll` takes it.
+/// A number of milliseconds; `u64::MAX` for more than that.
 pub fn milliseconds(number: &Bound<'_, PyAny>) -> PyResult<u64> {
     if number.is_instance_of::<PyBool>() {
         return Err(PyTypeError::new_err("a number of milliseconds is an int, not bool"));
     }
-    let number: i64 = number.extract()?;
-    match u64::try_from(number) {
-        Ok(number) => Ok(number.min(MOST)),
-        Err(_) => Err(PyValueError::new_err(format!("{number} is no number of milliseconds"))),
+    if number.lt(0)? {
+        return Err(PyValueError::new_err(format!("{number} is no number of milliseconds")));
+    }
+    match number.extract::<u64>() {
+        Err(error) if !error.is_instance_of::<PyOverflowError>(number.py()) => Err(error),
+        number => Ok(number.unwrap_or(u64::MAX)),
     }
 }
 
 /// Three weeks. nginx's timers can tell later from earlier within half the range of their clock.
-const MOST: u64 = i32::MAX as u64;
+pub const MOST: u64 = i32::MAX as u64;
 
 struct TimedOut;
 

@@ -159,9 +159,10 @@ pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
         return Some(Turn::Wait);
     }
     job.state.set(State::Suspended);
-    // nginx's clock stands still while the application runs.
+    // nginx's clock stands still while the application runs. A timer of 0 could end before nginx has looked for
+    // what has happened.
     event::update_time();
-    Some(Turn::Sleep(left.as_micros().div_ceil(1000) as ngx_msec_t))
+    Some(Turn::Sleep(left.as_micros().div_ceil(1000).max(1) as ngx_msec_t))
 }
 
 /// On nginx's thread: somebody has used the ticket of `job`.
