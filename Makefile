@@ -75,6 +75,7 @@ all: configure
 #: install by apt what is missing for build and tests; never starts or upgrades nginx
 deps:
 	@tools/deps.sh build test
+	@tools/testsuite.sh
 
 #: say in one sentence what the build lacks, if anything
 check:
