@@ -72,7 +72,8 @@ def respond(environ, start_response, work):
     body is bytes, or an iterable of bytes, or an asynchronous one. Or an asynchronous generator, which calls
     `start_response` and yields blocks: the next is asked for when the last one has been sent.
 
-    All of it is cancelled if the client leaves.
+    All of it is cancelled if the client leaves. Empty blocks come before `start_response` is called, as PEP 3333 allows;
+    for middleware that does not, such as wsgiref.validate, there is wait().
     """
     _suspend(environ)
     return _stream(environ, work) if _is_asynchronous(work) else _answer(environ, start_response, work)
