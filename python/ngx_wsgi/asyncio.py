@@ -18,6 +18,7 @@ import logging
 import traceback
 import weakref
 
+from ngx_wsgi import native
 from ngx_wsgi.loop import Loop
 
 __all__ = ["Loop", "get_loop", "respond", "wait"]
@@ -35,6 +36,7 @@ def get_loop():
     global _loop
     if _loop is None:
         try:
+            native.timer(0, int).cancel()  # refused where a loop could only half be made
             _loop = Loop()
         except RuntimeError as error:
             raise RuntimeError(f"{error}; {_ELSEWHERE}") from None

@@ -76,6 +76,7 @@ class Selector(selectors.PollSelector):
             self._watches[key.fd].set(_flags(events))
         except (KeyError, RuntimeError):
             # The descriptor was closed meanwhile, and is another file's by now.
+            self._forget(key.fd)
             self._watch(key)
         return key
 
