@@ -170,6 +170,25 @@ def _events(flags):
     return (selectors.EVENT_READ if flags & native.READ else 0) | (selectors.EVENT_WRITE if flags & native.WRITE else 0)
 
 
+def _number(fd):
+    """The number of a descriptor, which may be an object with fileno(); refused as by `selectors`."""
+    try:
+        number = fd if isinstance(fd, int) else int(fd.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {fd!r}") from None
+    if number < 0:
+        raise ValueError(f"Invalid file descriptor: {number}")
+    return number
+
+
+def _made_by_caller(handle):
+    """In debug mode a handle tells where it was made. That is not in this file."""
+    trace = getattr(handle, "_source_traceback", None)
+    if trace:
+        del trace[-1]
+    return handle
+
+
 class _Reader:
     """A function that is called as long as a descriptor is ready in one direction."""
 
@@ -300,18 +319,18 @@ class Loop(asyncio.SelectorEventLoop):
             raise RuntimeError("this loop belongs to nginx's thread; another thread uses call_soon_threadsafe()")
         handle = super().call_soon(callback, *args, context=context)
         self._nginx.wake()
-        return handle
+        return _made_by_caller(handle)
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         if self._is_direct:
             return self._queue.call_soon(callback, *args, context=context)
-        return super().call_soon_threadsafe(callback, *args, context=context)
+        return _made_by_caller(super().call_soon_threadsafe(callback, *args, context=context))
 
     def call_at(self, when, callback, *args, context=None):
         handle = super().call_at(when, callback, *args, context=context)
         if not self._nginx.is_polling:
-            self._nginx.wake_in(when - self.time())
-        return handle
+            self._nginx.wake_in(max(0, when - self.time()))
+        return _made_by_caller(handle)
 
     # -- descriptors of applications; those of transports are with the selector ---------------------------------------
 
@@ -331,7 +350,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def _add(self, flag, fd, callback, args):
         """False if asyncio is to see to it: it may have a transport there, which it would tell."""
-        fd = fd if isinstance(fd, int) else fd.fileno()
+        fd = _number(fd)
         if not self._is_direct or self._nginx.has(fd):
             return False
         self._remove(flag, fd)
@@ -342,7 +361,7 @@ class Loop(asyncio.SelectorEventLoop):
         return True
 
     def _remove(self, flag, fd):
-        reader = self._readers.pop((fd if isinstance(fd, int) else fd.fileno(), flag), None)
+        reader = self._readers.pop((_number(fd), flag), None)
         if reader is not None:
             reader.cancel()
         return reader is not None

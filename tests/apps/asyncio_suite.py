@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import fnmatch
 import json
+import sys
 import threading
 import unittest
 
@@ -49,7 +50,7 @@ class Remote:
 class Native:
     """ngx_wsgi.native, for any thread."""
 
-    READ, WRITE, post = native.READ, native.WRITE, native.post
+    READ, WRITE, post, queue = native.READ, native.WRITE, native.post, native.queue
 
     @staticmethod
     def watch(fd, flags, callback):
@@ -73,6 +74,11 @@ class Driven(ngx_wsgi.loop.Loop):
 
     def is_here(self):
         return True
+
+    def set_debug(self, enabled):
+        # unittest sets it for all its asynchronous tests, and there is less of ours in a loop that is debugged.
+        if sys._getframe(1).f_globals["__name__"] not in ("asyncio.runners", "unittest.async_case"):
+            super().set_debug(enabled)
 
     def run_forever(self):
         if threading.get_ident() == NGINX:
@@ -144,6 +150,8 @@ def run(folder, module, left_out):
 
     test.__path__.append(folder)
     ngx_wsgi.loop.native = Native
+    # One, so that stop() is seen as soon as asyncio itself would see it.
+    ngx_wsgi.loop.ITERATIONS = 1
     asyncio.SelectorEventLoop = asyncio.unix_events.SelectorEventLoop = Driven
     # Of those that tell of the end of a child, SafeChildWatcher needs a signal, which is nginx's.
     asyncio.SafeChildWatcher = getattr(asyncio, "ThreadedChildWatcher", None)
