@@ -327,7 +327,8 @@ impl Job {
     /// Ends the request, whatever a thread still does for it.
     pub fn finish(&self, rc: Code) {
         self.stop();
-        self.request().finalize(rc);
+        let r = self.request();
+        r.finalize(subrequest::spare(r, rc));
     }
 
     /// Nothing is to come back here.

@@ -189,6 +189,17 @@ def test_an_application_that_raises(nginx):
     assert "broke off" in late.error and x.body == b"x"
 
 
+def test_an_include_of_a_part_that_raises(nginx):
+    server = serve(nginx, PAGES, """
+        def at_raises_late(environ, start_response):
+            start_response("200 OK", PLAIN)
+            yield b"begin"
+            raise ValueError("planned")
+        """, server=SSI)
+    page, x = ask(server, "/page?part/a;raises_late;part/b", "/part/x")
+    assert "broke off" in page.error and x.body == b"x"
+
+
 @pytest.mark.skipif("auth_request" not in BUILT_WITH, reason="nginx without auth_request")
 def test_in_a_check_of_auth_request(nginx):
     server = serve(nginx, """

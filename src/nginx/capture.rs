@@ -16,7 +16,7 @@ use nginx_sys::{
 };
 
 use super::entry;
-use super::subrequest::Subrequest;
+use super::subrequest::{Subrequest, captor};
 use super::{body, request::Request};
 
 /// The next filter of one of ours. Written when a configuration is read, with the same value each time.
@@ -170,19 +170,16 @@ unsafe extern "C" fn early(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) 
 /// main request's; whose it is says the connection.
 unsafe extern "C" fn ordered(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request and a valid chain; the connection's data is the request whose turn
-    // it is, and parents live as long as their subrequests.
+    // it is.
     unsafe {
-        let mut active: *mut ngx_http_request_t = (*(*r).connection).data.cast();
+        let active: *mut ngx_http_request_t = (*(*r).connection).data.cast();
         if active == (*r).main || chain.is_null() {
             return AFTER_ORDERED.call(r, chain);
         }
-        while !active.is_null() {
-            if let Some(subrequest) = Subrequest::of_request(active) {
-                return swallow(active, subrequest, chain);
-            }
-            active = (*active).parent;
+        match captor(active) {
+            Some((captured, subrequest)) => swallow(captured, subrequest, chain),
+            None => AFTER_ORDERED.call(r, chain),
         }
-        AFTER_ORDERED.call(r, chain)
     }
 }
 

@@ -367,6 +367,41 @@ fn is_special(rc: Code) -> bool {
     rc >= SPECIAL || rc == CREATED || rc == NO_CONTENT
 }
 
+/// What to finalize `r` with instead of `rc`, if it is a part of a subrequest of ours, an include of its page for
+/// example: see `spare_main`.
+pub fn spare(r: Request<'_>, rc: Code) -> Code {
+    if r.is_main() {
+        return rc;
+    }
+    // SAFETY: the request is live, and so are its parents.
+    unsafe {
+        match captor(r.as_ptr()) {
+            Some((_, this)) => spare_main(r.as_ptr(), this, rc),
+            None => rc,
+        }
+    }
+}
+
+/// The subrequest of ours that takes what `r` sends, and its request: `r` itself, or the next of its parents.
+///
+/// # Safety
+/// `r` must be live for 'r.
+pub(super) unsafe fn captor<'r>(
+    r: *mut ngx_http_request_t,
+) -> Option<(*mut ngx_http_request_t, &'r Subrequest)> {
+    let mut next = r;
+    // SAFETY: by the contract of this function; parents live as long as their subrequests.
+    unsafe {
+        while let Some(request) = next.as_ref() {
+            if let Some(found) = Subrequest::of_request(next) {
+                return Some((next, found));
+            }
+            next = request.parent;
+        }
+    }
+    None
+}
+
 /// nginx closes the client's connection when a subrequest fails in certain ways. Unless it is lost anyway the
 /// failure is noted instead, and the application told.
 ///
