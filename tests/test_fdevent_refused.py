@@ -119,7 +119,8 @@ APP = """
         end = pair("a")
         readable = environ["x-wsgiorg.fdevent.readable"]
         try:
-            return answer(start_response, [raised(lambda: readable(end, timeout=1.0)), raised(lambda: readable(fd=end))])
+            return answer(start_response, [raised(lambda: readable(end, timeout=1.0)),
+                                           raised(lambda: readable(fd=end))])
         finally:
             part("a")
     """

@@ -200,7 +200,7 @@ APP = """
             yield item
             said.append(bool(environ["x-wsgiorg.suspend_status"]))
         said.append(time.monotonic() - begun > 0.09)
-        said += [raised(environ["ngx.sleep"], -1), raised(environ["ngx.sleep"], None), raised(environ["ngx.sleep"], 1.5)]
+        said += [raised(environ["ngx.sleep"], value) for value in (-1, None, 1.5)]
         yield json.dumps(said).encode()
     """
 

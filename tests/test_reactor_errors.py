@@ -111,7 +111,8 @@ def test_others_are_called(nginx, where, kind):
         assert resume(server, "a") is True
         assert client.read_response().body == b"done a"
         ask(server, "/quiet")
-    lines = server.wait_for_log(r"\[error\].*wsgi: a handler of ngx_reactor raised .*" + re.escape(RAISED[kind]), count=2)
+    line = r"\[error\].*wsgi: a handler of ngx_reactor raised .*" + re.escape(RAISED[kind])
+    lines = server.wait_for_log(line, count=2)
     assert len(lines) == 2
     assert server.log_lines(r'wsgi:   File "\S+/app\.py", line \d+, in fail')
     assert server.worker == worker

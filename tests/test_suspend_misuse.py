@@ -40,8 +40,8 @@ CALLS = """
                 said.add(str(error))
         return sorted(said)
     """
-ALL = {name: "RuntimeError" for name in ("pause", "suspend", "time", "readable", "writable", "flush", "register", "poll",
-                                         "sleep", "variable")}
+ALL = dict.fromkeys(["pause", "suspend", "time", "readable", "writable", "flush", "register", "poll", "sleep",
+                     "variable"], "RuntimeError")
 inline = pytest.mark.inline_only
 
 
