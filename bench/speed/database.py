@@ -25,7 +25,7 @@ def database(core, setup=""):
     try:
         # Children keep what their parent has.
         os.sched_setaffinity(0, core)
-        server = postgres.Postgres(folder, 100)
+        server = postgres.Postgres(folder, 200)
         os.sched_setaffinity(0, own)
         try:
             if setup:
