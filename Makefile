@@ -66,7 +66,7 @@ AGAIN := $(MAKE) --no-print-directory
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: all rust deps check configure venv install uninstall serve test check-fmt fmt lint unit loom pytest \
-  bench soak conformance valgrind clean help
+  bench bench-waiting bench-postgres soak conformance valgrind clean help
 
 #: build the module for NGINX and PYTHON: build/$(NGINX)/ngx_http_wsgi_module.so
 all: configure
@@ -145,6 +145,18 @@ bench: all venv
 	@echo "== running bench/run.py"
 	@$(VENV) bench/run.py $(BENCH_ARGS)
 
+#: 5,000 requests that wait in one worker: memory, CPU time, and a file beside them
+bench-waiting: all venv
+	@tools/deps.sh bench test
+	@echo "== running bench/waiting.py"
+	@$(VENV) bench/waiting.py $(BENCH)
+
+#: a view that awaits one query of PostgreSQL, beside granian and uvicorn
+bench-postgres: all venv
+	@tools/deps.sh bench test
+	@echo "== running bench/postgres.py"
+	@$(VENV) bench/postgres.py $(BENCH)
+
 #: ten minutes of good and bad visitors on applications in threads, looking for leaks; DURATION=60 is one
 soak: all venv
 	@tools/deps.sh test
@@ -171,7 +183,7 @@ clean:
 help:
 	@echo "Targets:"
 	@awk '/^#: /{text=substr($$0, 4)} /^[a-z-]+:/{if (text != "") {sub(/:.*/, ""); \
-	  printf "  %-11s %s\n", $$0, text}; text=""}' Makefile
+	  printf "  %-14s %s\n", $$0, text}; text=""}' Makefile
 	@echo
 	@echo "Variables:"
 	@echo "  NGINX       debian (as now installed, the default), vendored (1.28 from the crate nginx-src),"

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """5,000 requests that wait in one worker: what each of them takes, and what a static file of that worker feels of it.
 
-    bench/waiting.py                                        # about five minutes
+    bench/waiting.py                                        # about three minutes
     bench/waiting.py timer                                  # or descriptor, database
     WAITING=1000 ROUNDS=2 bench/waiting.py
 
-They wait for a timer, for a pipe of their own, or for PostgreSQL through a pool of 20 connections (psycopg 3). In each
-round: all ask at once and all answers are read (`at once`); all wait and nobody comes or goes, while a visitor asks for
-a small file 500 times a second (`held`); and they come and go, so that 5,000 wait at any time, beside the same visitor
-(`coming and going`), which is compared with as many answers of nginx itself. bench/README.md has the settings.
+They wait for a timer, for an eventfd of their own (Python 3.10), or for PostgreSQL through a pool of 20 connections
+(psycopg 3). In each round: all ask at once and all answers are read (`at once`); all wait and nobody comes or goes,
+while a visitor asks for a small file 500 times a second (`held`); and they come and go, so that 5,000 wait at any time,
+beside the same visitor (`coming and going`), which is compared with as many answers of nginx itself. bench/README.md
+has the settings.
 """
 
 import concurrent.futures

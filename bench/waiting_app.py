@@ -33,19 +33,18 @@ def timer(environ, start_response):
 
 
 def descriptor(environ, start_response):
-    """A pipe of its own, which something else writes to after that time."""
+    """An eventfd of its own, which something else writes to after that time."""
     global waiting
     waiting += 1
-    here, there = os.pipe()
-    other = ngx_reactor.add_timer(lambda: os.write(there, b"!"), int(environ["QUERY_STRING"]))
+    fd = os.eventfd(0)
+    other = ngx_reactor.add_timer(lambda: os.eventfd_write(fd, 7), int(environ["QUERY_STRING"]))
     try:
-        yield environ["x-wsgiorg.fdevent.readable"](here)
-        assert os.read(here, 10) == b"!"
+        yield environ["x-wsgiorg.fdevent.readable"](fd)
+        assert os.eventfd_read(fd) == 7
     finally:
         waiting -= 1
         ngx_reactor.del_timer(other)
-        os.close(here)
-        os.close(there)
+        os.close(fd)
     start_response("200 OK", HEADERS)
     yield BODY
 

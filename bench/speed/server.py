@@ -6,6 +6,7 @@ It has a core of its own where there are two. It lives inside `with`, and leaves
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -74,7 +75,7 @@ class Server:
         locations = self.locations.replace("@HERE@", str(HERE)).replace("@RUN@", str(self.run))
         conf = CONF.format(module=self.module, user=user, run=self.run, port=self.port, locations=locations,
                            connections=self.connections, http=self.http,
-                           main=f"worker_rlimit_nofile {3 * self.connections};" if self.connections > 1024 else "")
+                           main=self.limit())
         (self.run / "nginx.conf").write_text(conf)
         # nginx takes a variable NGINX for a list of sockets that it inherits.
         env = {name: value for name, value in os.environ.items() if name != "NGINX"}
@@ -89,6 +90,11 @@ class Server:
             self.__exit__()
             raise
         return self
+
+    def limit(self):
+        """Of descriptors; beyond what the machine allows nobody gets any."""
+        most = min(3 * self.connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        return f"worker_rlimit_nofile {most};" if self.connections > 1024 else ""
 
     def wait_ready(self):
         deadline = time.monotonic() + 20
