@@ -48,6 +48,5 @@ def section(part, answer):
     headers = {name.lower(): value for name, value in answer.headers}
     body = html.escape(answer.body[:1000].decode("utf-8", "replace"))
     kind = html.escape(headers.get("content-type", "no type"))
-    cached = headers.get("x-cache", "")
-    return (f"<section><h2>{html.escape(part)}</h2>\n<p>{answer.status}, {kind}, {len(answer.body)} bytes "
-            f"{html.escape(cached)}</p>\n<pre>{body}</pre></section>")
+    return (f"<section><h2>{html.escape(part)}</h2>\n<p>{answer.status}, {kind}, {len(answer.body)} bytes</p>\n"
+            f"<pre>{body}</pre></section>")
