@@ -5,7 +5,7 @@ import re
 import pytest
 
 from harness.docs import assert_loads, blocks
-from harness.nginx import ROOT
+from harness.nginx import ROOT, wait_for
 
 TEXT = (ROOT / "docs" / "asynchronous.md").read_text()
 DIRECTIVES = (ROOT / "docs" / "directives.md").read_text()
@@ -19,6 +19,80 @@ def test_configuration_loads(nginx, example):
 @pytest.mark.parametrize("example", blocks(TEXT, "python"))
 def test_python_compiles(example):
     compile(example, "docs/asynchronous.md", "exec")
+
+
+def of_the_page(text):
+    """The one example with this text in it."""
+    [found] = [block for block in blocks(TEXT, "python") if text in block]
+    return found
+
+
+SCRIPTS = {
+    "sleep.py": ("", "x-wsgiorg.suspend\"](1000)", ""),
+    "executor.py": ("""
+from concurrent.futures import ThreadPoolExecutor
+executor = ThreadPoolExecutor(1)
+compute = lambda: b"computed"
+""", "x-wsgiorg.suspend\"](5000)", ""),
+    "poll.py": ("import socket\n", "ngx.connection_wrapper", """
+def application(environ, start_response):
+    pairs = [socket.socketpair() for _ in range(2)]
+    pairs[1][1].send(b"x")
+    found = yield from first_answer(environ, [ours for ours, _ in pairs])
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"second" if found is pairs[1][0] else b"wrong"
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
+"""),
+    "parts.py": ("", "ngx.subrequest", ""),
+    "watch.py": ("import socket\n", "def readable(event)", """
+def application(environ, start_response):
+    ours, theirs = socket.socketpair()
+    resume = environ["wsgi.pause_output"]()
+    messages = []
+    watch(ours, lambda data: (messages.append(data), resume()))
+    theirs.send(b"a message")
+    yield b""
+    theirs.close()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield messages[0]
+"""),
+    "news.py": ("waiting = set()\n", "wsgi.pause_output", """
+def wake(environ, start_response):
+    for resume in waiting:
+        resume()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(len(waiting)).encode()]
+"""),
+}
+
+
+@pytest.fixture
+def examples(nginx):
+    locations = [f"location = /{name[:-3]} {{ wsgi_pass {name}; }}" for name in SCRIPTS]
+    return nginx("\n".join([*locations, "location /wake { wsgi_pass news.py wake; }",
+                            "location /parts/header { return 200 'header '; }"]),
+                 apps={name: before + of_the_page(line) + after for name, (before, line, after) in SCRIPTS.items()})
+
+
+@pytest.mark.inline_only
+@pytest.mark.parametrize("target, body", [
+    ("/sleep", "Good morning.\n"), ("/executor", "computed"), ("/poll", "second"), ("/parts", "header no news today"),
+    ("/watch", "a message"),
+])
+def test_python_runs(examples, target, body):
+    answer = examples.get(target)
+    assert (answer.status, answer.text) == (200, body)
+
+
+@pytest.mark.inline_only
+def test_news_are_waited_for(examples):
+    with examples.connect() as client:
+        client.send_request("GET", "/news")
+        wait_for(lambda: examples.get("/wake").text == "1", "somebody waits")
+        assert client.read_response().text == "news\n"
+    assert examples.get("/wake").text == "0"
 
 
 def test_links_lead_somewhere():

@@ -191,6 +191,7 @@ def application(environ, start_response):
 """
 
 
+@pytest.mark.inline_only
 def test_a_worker_has_the_real_ones(nginx, installed):
     """Also in an environment in which the package is installed; and whatever it declares is there."""
     server = nginx("location / { wsgi_pass app.py; } location /typed { wsgi_pass typed.py plain; }",
