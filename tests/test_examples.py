@@ -294,7 +294,8 @@ sys.path.remove(folder) if {name!r} != "django" else None
 application = validator({expression})
 """)
         slash = "/" if name in ("environ", "flask", "django", "downloads", "chat", "events") else ""
-        locations.append(f"location /{name}{slash} {{ client_max_body_size 1g; wsgi_pass {name}_valid.py; }}")
+        inline = "wsgi_threads 0;" if name in ("sleep", "chat", "events") else ""
+        locations.append(f"location /{name}{slash} {{ client_max_body_size 1g; {inline} wsgi_pass {name}_valid.py; }}")
     server = Nginx(run, "\n".join(locations), check_fds=False, http=f"""
         wsgi_python_executable {frameworks()};
         wsgi_env EXAMPLES_RUN {site.folder};
