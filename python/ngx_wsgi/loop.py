@@ -24,6 +24,9 @@ from ngx_wsgi import native
 # So often a turn goes through what is ready before nginx and everybody else's events have theirs.
 ITERATIONS = 16
 
+# Seconds that nginx's timer is set to at most, as with asyncio's selectors: times may be beyond what nginx can count.
+LONGEST = 24 * 3600
+
 
 class Selector(selectors.PollSelector):
     """Stands where asyncio waits, and ends its iterations instead: nginx watches the descriptors.
@@ -145,8 +148,8 @@ class _Alarm:
         # One that goes off too early does no harm, and most have been cancelled by then.
         if due < self._due:
             self.cancel()
+            self._timer = native.timer(math.ceil(min(max(seconds, 0), LONGEST) * 1000), self._ring)
             self._due = due
-            self._timer = native.timer(math.ceil(seconds * 1000), self._ring)
 
     def cancel(self):
         if self._timer is not None:
