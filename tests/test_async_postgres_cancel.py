@@ -104,3 +104,31 @@ def test_others_go_on_while_one_is_cancelled(database, server):
     database.wait_running("pg_sleep")
     clients[0].close()
     assert [answer.status for answer in answers(clients[1:])] == [200] * 10
+
+
+def test_streams_of_http2(database, nginx):
+    """A stream that is reset takes its query with it, and none of the others on the same connection."""
+    server = serve_driver(nginx, database, "psycopg", APP, SIZE=4, options={"h2c": True})
+    client = server.h2()
+    streams = [client.send_request("GET", "/sleep") for _ in range(3)]
+    database.wait_running("pg_sleep", 3)
+    client.reset(streams[1])
+    wait_notes(server, "cancelled")
+    database.wait_running("pg_sleep", 2)
+    backend = client.send_request("GET", "/backend")
+    client.finish(backend)
+    assert backend.status == 200
+    client.close()
+    wait_notes(server, "cancelled", 3)
+    database.wait_running("pg_sleep", 0)
+
+
+def test_asyncio_in_debug_mode(database, nginx):
+    """It checks more, such as who calls from which thread, and nobody has anything to complain of."""
+    server = serve_driver(nginx, database, "psycopg", APP, SIZE=2, PYTHONASYNCIODEBUG=1)
+    clients = ask(server, "/sleep", *["/backend"] * 10, "/limited")
+    assert [answer.status for answer in answers(clients[1:])] == [200] * 10 + [504]
+    clients[0].reset()
+    wait_notes(server, "cancelled")
+    database.wait_running("pg_sleep", 0)
+    assert not server.log_lines("Traceback|RuntimeWarning|was never")

@@ -158,11 +158,12 @@ async def async_backend(environ):
 '''
 
 
-def serve_driver(nginx, database, driver, text, server=apps.EVERYTHING, **env):
-    """`serve`, with one of DRIVERS and a pool of connections to a database."""
+def serve_driver(nginx, database, driver, text, server=apps.EVERYTHING, options=None, **env):
+    """`serve`, with one of DRIVERS and a pool of connections to a database; `env` is for os.environ."""
     modules = {"psycopg": ("psycopg", "psycopg_pool"), "asyncpg": ("asyncpg",)}[driver]
     env = {"PGHOST": database.postgres.folder, "PGDATABASE": database.name, **env}
-    return serve(nginx, DRIVERS[driver] + BOTH + textwrap.dedent(text), modules, server=server, env=env)
+    return serve(nginx, DRIVERS[driver] + BOTH + textwrap.dedent(text), modules, server=server, env=env,
+                 **(options or {}))
 
 
 # The same names for both HTTP clients: `fetch(url)` gives (status, body), `blocks(url)` is an asynchronous generator of
