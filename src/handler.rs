@@ -292,14 +292,9 @@ impl Job {
         }
     }
 
-    /// A suspended request goes on in this turn of the event loop, after what has happened.
-    pub fn resume_soon(&self) {
-        self.wake.post_soon(self.request());
-    }
-
-    /// The same in the next turn.
-    pub fn resume_next(&self) {
-        self.wake.post(self.request());
+    /// Sleeps for so many milliseconds, unless it is woken.
+    pub fn sleep(&self, milliseconds: ngx_msec_t) {
+        self.wake.sleep(self.request(), milliseconds);
     }
 
     /// Whether the time is over that it was to sleep for.
@@ -404,10 +399,7 @@ impl Job {
                     capture::push(r);
                 }
                 // A write event is no reason to go on.
-                if let Some(state) = reactor::wake(self) {
-                    self.state.set(state);
-                    self.drive();
-                }
+                reactor::wake(self);
             }
             // A write event while the wake-up is still to come.
             State::Sending if self.wake.is_posted() => {

@@ -18,7 +18,7 @@ mod turn;
 mod watch;
 
 use core::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -42,6 +42,8 @@ struct Reactor {
     /// What has happened in this turn of the event loop.
     happened: RefCell<Vec<Happened>>,
     posted: RefCell<Vec<Posted>>,
+    /// Requests that are to go on, by the keys of their tickets.
+    woken: RefCell<VecDeque<u64>>,
     /// Calls `turn::run`.
     alarm: &'static Alarm,
     is_running: Cell<bool>,
@@ -90,6 +92,7 @@ pub fn open() {
             timers: RefCell::default(),
             happened: RefCell::default(),
             posted: RefCell::default(),
+            woken: RefCell::default(),
             alarm: Alarm::new(turn::run),
             is_running: Cell::new(false),
             last_key: Cell::new(0),

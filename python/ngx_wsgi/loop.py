@@ -21,7 +21,7 @@ import time
 
 from ngx_wsgi import native
 
-# So often a turn goes through what is ready before nginx and everybody else's events have theirs.
+# So often asyncio iterates in a turn before nginx and everybody else's events have theirs.
 ITERATIONS = 16
 
 # Seconds that nginx's timer is set to at most, as with asyncio's selectors: times may be beyond what nginx can count.
@@ -271,7 +271,7 @@ class Loop(asyncio.SelectorEventLoop):
         asyncio._set_running_loop(self)
         self._is_in_turn = True
         try:
-            self._queue.run(ITERATIONS, self._failed)
+            self._queue.run(self._failed, False)
         finally:
             self._is_in_turn = False
             asyncio._set_running_loop(None)
@@ -293,7 +293,7 @@ class Loop(asyncio.SelectorEventLoop):
         before, self._nginx.is_polling = self._nginx.is_polling, True
         self._choose()
         # What waits elsewhere comes into asyncio's own hands.
-        super().call_soon(self._queue.run, ITERATIONS, self._failed)
+        super().call_soon(self._queue.run, self._failed, True)
         for (fd, flag), reader in list(self._readers.items()):
             self._remove(flag, fd)
             (self.add_reader if flag == native.READ else self.add_writer)(fd, reader.callback, *reader.args)

@@ -115,13 +115,6 @@ impl Wake {
         unsafe { ngx_post_event(event, &raw mut ngx_posted_next_events) };
     }
 
-    /// Has `resume` called in this turn of the event loop, after what has happened.
-    pub fn post_soon(&self, r: Request<'_>) {
-        let event = self.arm(r, GRACE);
-        // SAFETY: as in `post`.
-        unsafe { ngx_post_event(event, &raw mut ngx_posted_events) };
-    }
-
     /// Has `resume` called in so many milliseconds, if nothing else happens to the request. A client that
     /// leaves meanwhile ends it.
     pub fn sleep(&self, r: Request<'_>, milliseconds: ngx_msec_t) {

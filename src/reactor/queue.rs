@@ -5,6 +5,7 @@
 use core::cell::{Cell, RefCell};
 use core::ffi::CStr;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use pyo3::Borrowed;
 use pyo3::exceptions::PyTypeError;
@@ -14,6 +15,7 @@ use pyo3::types::{PyBool, PyTuple};
 use crate::py::{Class, Context, HeapType, Instance, Kept, Method, Methods};
 
 use super::Callback;
+use super::turn::SHARE;
 
 /// The queue of one loop. Any thread adds to it, one thread empties it; all under the GIL.
 pub struct Queue {
@@ -49,20 +51,17 @@ impl Queue {
         self.turn.clone_ref(py).post()
     }
 
-    /// Calls what is in the queue now. False if there was nothing.
-    fn round(&self, py: Python<'_>, failed: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let count = self.handles.borrow().len();
-        for _ in 0..count {
-            let Some(handle) = self.handles.borrow_mut().pop_front() else { break };
-            let handle = handle.bind(py);
-            // Taken out: what it leads to is let go of when it has been called.
-            let Some(call) = handle.get().call.take() else { continue };
-            let called = call.context.run(py, || call.function.call1(py, call.arguments.bind(py)));
-            if let Err(error) = called.and_then(|result| result) {
-                failed.call1((handle.as_any(), error.into_value(py)))?;
-            }
+    /// Calls the next function. False if there is none.
+    fn call_next(&self, py: Python<'_>, failed: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(handle) = self.handles.borrow_mut().pop_front() else { return Ok(false) };
+        let handle = handle.bind(py);
+        // Taken out: what it leads to is let go of when it has been called.
+        let Some(call) = handle.get().call.take() else { return Ok(true) };
+        let called = call.context.run(py, || call.function.call1(py, call.arguments.bind(py)));
+        if let Err(error) = called.and_then(|result| result) {
+            failed.call1((handle.as_any(), error.into_value(py)))?;
         }
-        Ok(count > 0)
+        Ok(true)
     }
 }
 
@@ -133,9 +132,9 @@ struct Run;
 
 impl Method<Queue> for Run {
     const NAME: &'static CStr = c"run";
-    const DOC: &'static CStr =
-        c"run(rounds: int, failed)\n\nCalls what is in the queue, and so many times what has \
-        been added meanwhile; failed(handle, exception) for what raises.";
+    const DOC: &'static CStr = c"run(failed, everything: bool)\n\nCalls what is in the queue, and what is added \
+        meanwhile, for as long as a turn may take or until there is nothing left; failed(handle, exception) for what \
+        raises.";
 
     fn call<'py>(
         this: &Instance<'py, Queue>,
@@ -143,15 +142,11 @@ impl Method<Queue> for Run {
         _keyword: Option<Borrowed<'_, 'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        let [rounds, failed] = args else {
-            return Err(PyTypeError::new_err("run() takes rounds and failed"));
+        let [failed, everything] = args else {
+            return Err(PyTypeError::new_err("run() takes failed and everything"));
         };
-        let rounds: usize = rounds.extract()?;
-        for _ in 0..rounds {
-            if !this.get().round(py, failed)? {
-                break;
-            }
-        }
+        let (begun, everything) = (Instant::now(), everything.is_truthy()?);
+        while (everything || begun.elapsed() < SHARE) && this.get().call_next(py, failed)? {}
         Ok(py.None().into_bound(py))
     }
 }

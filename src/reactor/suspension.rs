@@ -23,6 +23,9 @@ use super::Reactor;
 use super::request::Request;
 use super::ticket::Ticket;
 
+/// Far longer than it takes until a request has its turn, in milliseconds.
+const GRACE: ngx_msec_t = 60_000;
+
 /// What a request has of the reactor. To be dropped attached.
 pub struct Suspension {
     /// What Python has of it.
@@ -43,8 +46,10 @@ struct Wait {
     timeout: Option<Duration>,
     /// When it began: when the application had yielded an empty item.
     begun: Option<Instant>,
-    /// Whether its time has been over.
+    /// Whether its time is over.
     is_due: bool,
+    /// Whether it is to go on in a turn of the reactor.
+    is_queued: bool,
     /// It ends as well when all of them are done.
     subrequests: Vec<Subrequest>,
 }
@@ -81,6 +86,7 @@ impl Suspension {
             timeout,
             begun: None,
             is_due: false,
+            is_queued: false,
             subrequests: Vec::new(),
         });
         Ok(ticket)
@@ -167,41 +173,51 @@ pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
 
 /// On nginx's thread: somebody has used the ticket of `job`.
 pub fn resumed(job: &Job) {
-    if job.state.get() != State::Suspended {
-        // It has not begun, or waits for the client first.
-        return;
-    }
-    // Requests that resume each other are not to keep the others from their turn.
-    if Reactor::try_with(|reactor| reactor.is_running.get()).unwrap_or(false) {
-        job.resume_soon();
-    } else {
-        job.resume_next();
+    // Otherwise it has not begun, or waits for the client first.
+    if job.state.get() == State::Suspended {
+        wake(job);
     }
 }
 
-/// Why a suspended `job` has been called: the state in which it goes on, `None` if there is no reason.
-pub fn wake(job: &Job) -> Option<State> {
-    let suspension = job.suspension()?;
+/// A suspended `job` has been called, perhaps for no reason. If there is one it goes on in a turn of the reactor.
+pub fn wake(job: &Job) {
+    let Some(suspension) = job.suspension() else { return };
     let mut wait = suspension.wait.borrow_mut();
-    let wait = wait.as_mut()?;
-    if wait.is_answered() && wait.ticket.take() {
-        return Some(State::Sending);
+    let Some(wait) = &mut *wait else { return };
+    if job.time_is_over() {
+        wait.is_due = true;
+        // A worker that quits is to wait for that turn too.
+        job.sleep(GRACE);
     }
-    if !wait.ticket.is_used() {
-        if job.time_is_over() && Reactor::has_news() {
-            // What has happened in the same turn of the event loop counts.
-            wait.is_due = true;
-            job.resume_soon();
-            return None;
+    let has_reason = wait.is_due || wait.ticket.is_used() || wait.is_answered();
+    if has_reason && !wait.is_queued {
+        wait.is_queued = true;
+        Reactor::try_with(|reactor| reactor.go_on(wait.ticket.key()));
+    }
+}
+
+/// The turn of a `job` that has been woken.
+pub fn go_on(job: &Job) {
+    if job.state.get() != State::Suspended {
+        return;
+    }
+    job.enter(|job| {
+        if let Some(state) = outcome(job) {
+            job.state.set(state);
+            job.drive();
         }
-        if !job.time_is_over() && !wait.is_due {
-            return None;
-        }
+    });
+}
+
+/// How the suspension of `job` ends: the state in which it goes on.
+fn outcome(job: &Job) -> Option<State> {
+    let suspension = job.suspension()?;
+    let wait = suspension.wait.borrow();
+    let wait = wait.as_ref()?;
+    if !wait.ticket.take() || wait.is_answered() {
+        return Some(State::Sending);
     }
     let limit = job.suspend_limit();
-    if !wait.ticket.take() {
-        return Some(State::Sending);
-    }
     if wait.timeout.is_some_and(|timeout| timeout <= limit) {
         suspension.has_timed_out.set(true);
         return Some(State::Sending);

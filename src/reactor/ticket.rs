@@ -39,6 +39,10 @@ impl Ticket {
         Ok(Arc::new(Self { key, is_used: AtomicBool::new(false) }))
     }
 
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
     /// Uses it. False if it has been used.
     pub fn take(&self) -> bool {
         !self.is_used.swap(true, Ordering::AcqRel)
@@ -69,9 +73,14 @@ impl Ticket {
 
 /// On nginx's thread: the ticket with this key has been used.
 pub fn resumed(key: u64) {
+    with_job(key, suspension::resumed);
+}
+
+/// On nginx's thread: does something with the job of a ticket, unless its suspension is over.
+pub fn with_job(key: u64, f: impl FnOnce(&Job)) {
     if let Some(job) = JOBS.with_borrow(|jobs| jobs.get(&key).copied()) {
         // SAFETY: a job takes itself out of the map before it goes.
-        suspension::resumed(unsafe { &*job });
+        f(unsafe { &*job });
     }
 }
 

@@ -10,7 +10,11 @@ use crate::conf::LocationConf;
 use crate::nginx::{Level, Request, entry, log};
 use crate::py::Interpreter;
 
-use super::{Callback, Reactor, timer, watch};
+use super::{Callback, Reactor, suspension, ticket, timer, watch};
+
+/// For how long requests that have been woken, or the functions of a queue, run in a turn of the event loop: a
+/// client of nginx itself hardly notices.
+pub const SHARE: Duration = Duration::from_micros(500);
 
 /// Something that nginx has reported.
 pub struct Happened {
@@ -29,11 +33,6 @@ pub enum What {
 pub type Posted = Callback;
 
 impl Reactor {
-    /// Whether nginx has reported anything that Python has not been told of.
-    pub(super) fn has_news() -> bool {
-        Self::try_with(|reactor| !reactor.happened.borrow().is_empty()).unwrap_or(false)
-    }
-
     /// Notes something that nginx has reported.
     pub(super) fn note(&self, interpreter: &'static Interpreter, what: What) {
         let mut happened = self.happened.borrow_mut();
@@ -63,6 +62,21 @@ impl Reactor {
         self.posted.borrow_mut().push(callback);
         self.alarm.post();
     }
+
+    /// Has the request with this ticket go on, after all that has happened.
+    pub(super) fn go_on(&self, key: u64) {
+        self.woken.borrow_mut().push_back(key);
+        self.alarm.post();
+    }
+
+    /// Lets requests go on, for a while: thousands may wake at once, and are not to hold up everybody else.
+    fn let_go_on(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < SHARE {
+            let Some(key) = self.woken.borrow_mut().pop_front() else { break };
+            entry::quietly(|| ticket::with_job(key, suspension::go_on));
+        }
+    }
 }
 
 /// On nginx's thread, at the end of a turn of its event loop.
@@ -77,7 +91,8 @@ pub fn run() {
         call_each(items, |item| item.interpreter, posted);
         reactor.is_running.set(false);
         warn_of_blocking(begun.elapsed());
-        if !reactor.posted.borrow().is_empty() {
+        reactor.let_go_on();
+        if !(reactor.posted.borrow().is_empty() && reactor.woken.borrow().is_empty()) {
             reactor.alarm.post_next();
         }
     });
