@@ -3,8 +3,8 @@
 use core::cell::UnsafeCell;
 
 use nginx_sys::{
-    ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_event_t, ngx_msec_t, ngx_post_event,
-    ngx_posted_events, ngx_posted_next_events,
+    ngx_connection_t, ngx_cycle, ngx_event_t, ngx_msec_t, ngx_post_event, ngx_posted_events,
+    ngx_posted_next_events,
 };
 
 use super::{entry, event};
@@ -53,7 +53,7 @@ impl<F: Fn()> Alarm<F> {
     pub fn set(&self, milliseconds: ngx_msec_t) {
         // SAFETY: the event never moves, its drop takes it out of the timers, and it is only touched on
         // nginx's thread.
-        unsafe { ngx_add_timer(self.event(), milliseconds) };
+        unsafe { event::set_timer(self.event(), milliseconds) };
     }
 
     /// Rings in this turn of the event loop, after what has happened.

@@ -147,7 +147,7 @@ impl Wake {
             (*event).handler = Some(fired);
             (*event).log = (*(*request).connection).log;
             (*event).set_timedout(0);
-            ngx_add_timer(event, milliseconds);
+            set_timer(event, milliseconds);
             event
         }
     }
@@ -229,6 +229,20 @@ unsafe extern "C" fn expired<T>(event: *mut ngx_event_t) {
             ngx_http_run_posted_requests(c);
         }
     });
+}
+
+/// Sets the timer of an event. nginx itself leaves one alone that is set for nearly the same time.
+///
+/// # Safety
+/// `event` must be complete, and taken out of the timers before its memory goes.
+pub(super) unsafe fn set_timer(event: *mut ngx_event_t, milliseconds: ngx_msec_t) {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        if (*event).timer_set() != 0 {
+            ngx_del_timer(event);
+        }
+        ngx_add_timer(event, milliseconds);
+    }
 }
 
 /// Takes an event out of the queue and of the timers.
