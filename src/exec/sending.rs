@@ -274,9 +274,10 @@ impl Job {
 
     /// Sends what `write()` has left in a spool. What it has left with nginx is waited for.
     fn send_written(&self) {
+        // A part of a page may have got its turn meanwhile; nobody would say so again.
         let flow = self.send_spool().unwrap_or_else(|| {
             let may_go_on = self.output.borrow().may_go_on();
-            if may_go_on { Flow::Taken } else { Flow::Again }
+            if may_go_on { Flow::Taken } else { self.output.borrow_mut().flush() }
         });
         self.follow(flow, Then::Send);
     }

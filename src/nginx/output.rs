@@ -265,13 +265,9 @@ impl<B: Block> Output<B> {
         self.after(rc, chain)
     }
 
-    fn after(&mut self, rc: Code, mut chain: *mut ngx_chain_t) -> Flow {
-        // SAFETY: the chains are ours, told from those of the filters by the tag. Done after an error too:
-        // what was taken before it may still be in the queue of an HTTP/2 connection.
-        unsafe {
-            let (pool, tag) = ((*self.r).pool, tag());
-            ngx_chain_update_chains(pool, &mut self.free, &mut self.busy, &mut chain, tag);
-        }
+    fn after(&mut self, rc: Code, chain: *mut ngx_chain_t) -> Flow {
+        // Done after an error too: what was taken before it may still be in the queue of an HTTP/2 connection.
+        self.reclaim(chain);
         if rc == ERROR {
             self.is_gone = true;
             return Flow::Gone;
@@ -282,6 +278,26 @@ impl<B: Block> Output<B> {
             self.push_through_tls()
         } else {
             Flow::Again
+        }
+    }
+
+    /// Takes back the buffers that nginx has no more use for, after it was given those of `chain`. None as long
+    /// as it holds anything: an empty buffer, a flush, looks as if it had been sent, but it may stand in a chain
+    /// of nginx, and used again for a block it would send that twice.
+    fn reclaim(&mut self, mut chain: *mut ngx_chain_t) {
+        let is_free = self.is_free_of(NGX_HTTP_WRITE_BUFFERED | NGX_WSGI_V2_BUFFERED);
+        // SAFETY: the chains are ours, told from those of the filters by the tag.
+        unsafe {
+            if is_free {
+                let (pool, tag) = ((*self.r).pool, tag());
+                ngx_chain_update_chains(pool, &mut self.free, &mut self.busy, &mut chain, tag);
+                return;
+            }
+            let mut end: *mut *mut ngx_chain_t = &raw mut self.busy;
+            while !(*end).is_null() {
+                end = &raw mut (**end).next;
+            }
+            *end = chain;
         }
     }
 
@@ -305,12 +321,11 @@ impl<B: Block> Output<B> {
             self.is_gone = true;
             return Flow::Gone;
         }
-        let mut chain = chain.first;
+        let chain = chain.first;
         // SAFETY: as in `pass`; the buffer holds nothing.
         unsafe {
             let rc = ngx_http_output_filter(self.r, chain);
-            let (pool, tag) = ((*self.r).pool, tag());
-            ngx_chain_update_chains(pool, &mut self.free, &mut self.busy, &mut chain, tag);
+            self.reclaim(chain);
             if rc == ERROR {
                 self.is_gone = true;
                 return Flow::Gone;
