@@ -225,10 +225,66 @@ def test_a_slow_client(nginx):
     assert in_kernel(client) == 0
 
 
-def test_in_a_part_of_a_page(nginx):
+PARTS = {"list": b"one two", "written": b"one two three", "empty": b"one two", "yields": b"one two", "wait": b"one"}
+
+
+@pytest.mark.parametrize("first", PARTS)
+@pytest.mark.parametrize("second", PARTS)
+def test_in_parts_of_a_page(nginx, first, second):
+    """The second may not send before the first has ended; then it must."""
     server = serve(nginx, APP + """
     def at_page(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/html")])
-        return [b'[<!--#include virtual="/list" -->|<!--#include virtual="/written" -->]']
-    """, "location / { ssi on; wsgi_pass app.py; }")
-    assert server.get("/page").body == b"[one two|one two three]"
+        names = environ["QUERY_STRING"].split(",")
+        return [b"[" + b"|".join(b'<!--#include virtual="/%b" -->' % name.encode() for name in names) + b"]"]
+
+    def at_empty(environ, start_response):
+        start_response("200 OK", PLAIN)
+        environ["x-wsgiorg.flush"]()
+        yield b""
+        yield b"one "
+        environ["x-wsgiorg.flush"]()
+        yield b""
+        yield b"two"
+
+    def at_yields(environ, start_response):
+        start_response("200 OK", PLAIN)
+        for block in (b"one ", b"", b"", b"two"):
+            environ["x-wsgiorg.flush"]()
+            yield block
+
+    def at_wait(environ, start_response):
+        start_response("200 OK", PLAIN)
+        environ["x-wsgiorg.flush"]()
+        yield environ["ngx.sleep"](20)
+        environ["x-wsgiorg.flush"]()
+        yield b"one"
+    """, "location / { ssi on; send_timeout 2s; wsgi_pass app.py; }")
+    assert server.get(f"/page?{first},{second}").body == b"[" + PARTS[first] + b"|" + PARTS[second] + b"]"
+
+
+@pytest.mark.parametrize("http", ["1.1", "1.0", "2", "tls"])
+@pytest.mark.parametrize("optimize", ["on", "off"])
+def test_delayed(nginx, http, optimize):
+    """What nginx holds back by limit_rate is sent once, whatever is flushed meanwhile."""
+    server = serve(nginx, APP + """
+    def at_numbers(environ, start_response):
+        # Digits: how often to flush before each block.
+        write = start_response("200 OK", PLAIN)
+        for number, flushes in enumerate(environ["QUERY_STRING"]):
+            for _ in range(int(flushes)):
+                environ["x-wsgiorg.flush"]()
+            if number == 2:
+                write(b"w")
+            yield b"%d" % number
+            if number == 1:
+                yield b""
+    """, f"""location / {{ wsgi_optimize_send_headers {optimize}; limit_rate 1000; wsgi_pass app.py; }}
+             location /hello {{ wsgi_pass app.py; wsgi_script_name ""; }}""", tls=True, h2c=True)
+    client = server.h2() if http == "2" else None
+    for digits in ("0000", "1000", "0100", "2000", "0020", "1111", "0001"):
+        if client:
+            body = client.request("GET", f"/numbers?{digits}").body
+        else:
+            body = server.get(f"/numbers?{digits}", **({"tls": True} if http == "tls" else {"version": http})).body
+        assert body == b"01w23", digits
