@@ -192,27 +192,27 @@ def shutdown(limit):
 async def _end_all(limit):
     """Returns whether everything has ended in time."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + limit
+    all_ended = True
 
-    async def ended(futures, what):
-        if not futures:
-            return True
+    async def left_of(futures, share, what=None):
+        """Those that have not ended within a share of the limit; `what` they are, if that is to be logged."""
+        nonlocal all_ended
         # Not asyncio.timeout: it cancels, and joins the threads of an executor then.
-        _, pending = await asyncio.wait(futures, timeout=max(until - loop.time(), 0.1))
-        if pending:
-            names = ", ".join(map(repr, pending))
-            logging.getLogger("asyncio").warning("%s did not end within %g seconds: %s", what, limit, names)
-        return not pending
+        _, left = await asyncio.wait(futures, timeout=share * limit) if futures else (None, ())
+        if left and what:
+            all_ended = False
+            names = ", ".join(map(repr, left))
+            logging.getLogger("asyncio").warning("%s did not end in time, the worker leaves without them: %s", what, names)
+        return left
 
-    # Those whose requests have ended may be cleaning up, with the help of others. A second cancel() would cut that.
-    done = [await ended([future for future in _cancelled if not future.done()], "cancelled tasks")]
-    tasks = asyncio.all_tasks() - {asyncio.current_task(), *_cancelled}
-    for task in tasks:
-        task.cancel()
-    done.append(await ended(tasks, "tasks"))
-    for work, what in (
-        (loop.shutdown_asyncgens(), "asynchronous generators"),
-        (loop.shutdown_default_executor(), "threads of the default executor"),
-    ):
-        done.append(await ended([loop.create_task(work)], what))
-    return all(done)
+    # Those whose requests have ended may be cleaning up, with the help of others. To cancel them again would cut that.
+    await left_of([future for future in _cancelled if not future.done()], 0.3)
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    # One that has not heard the first time may hear the second time.
+    for share, what in ((0.3, None), (0.2, "tasks")):
+        for task in tasks:
+            task.cancel()
+        tasks = await left_of(tasks, share, what)
+    await left_of([loop.create_task(loop.shutdown_asyncgens())], 0.1, "asynchronous generators")
+    await left_of([loop.create_task(loop.shutdown_default_executor())], 0.1, "threads of the default executor")
+    return all_ended
