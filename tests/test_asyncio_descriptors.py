@@ -3,6 +3,7 @@
 import pytest
 
 from harness.aio import serve
+from harness.apps import notes
 from harness.nginx import cpu, open_fds
 
 pytestmark = pytest.mark.inline_only
@@ -109,21 +110,23 @@ def test_replaced_handlers(nginx):
     assert seen == ["new"]
 
 
+@pytest.mark.parametrize("name", ["number", "object"])
 @pytest.mark.parametrize("order", ["remove first", "close first", "close only"])
-def test_closing(nginx, order):
+def test_closing(nginx, order, name):
     """Whatever the order, the number can be used again, and the old socket is really closed."""
     server, seen = one(nginx, f"""
         seen = []
         for _ in range(50):
             ours, theirs = socket.socketpair()
             number = ours.fileno()
-            LOOP.add_reader(number, seen.append, "old")
+            name = {"number" if name == "number" else "ours"}
+            LOOP.add_reader(name, seen.append, "old")
             await asyncio.sleep(0)
             if {order == "remove first"}:
-                LOOP.remove_reader(number)
+                assert LOOP.remove_reader(name) is True
             ours.close()
             if {order == "close first"}:
-                LOOP.remove_reader(number)
+                assert LOOP.remove_reader(name) is True
             third, fourth = socket.socketpair()
             assert number in (third.fileno(), fourth.fileno())
             mine, peer = (third, fourth) if third.fileno() == number else (fourth, third)
@@ -138,6 +141,24 @@ def test_closing(nginx, order):
         return seen
         """)
     assert seen == []
+
+
+def test_a_descriptor_closed_and_forgotten_before_the_loop_is_run_by_hand(nginx):
+    """As it is at the end of a worker."""
+    server = serve(nginx, PAIR + """
+        def at_x(environ, start_response):
+            with pair() as (ours, theirs):
+                LOOP.add_reader(ours, note, "called")
+                LOOP.add_writer(theirs, note, "called")
+            LOOP.run_until_complete(asyncio.sleep(0.001))
+            with pair() as (ours, theirs):
+                LOOP.add_reader(ours, lambda: (note("read", ours.recv(1)), LOOP.remove_reader(ours)))
+                theirs.send(b"x")
+                LOOP.run_until_complete(asyncio.sleep(0.01))
+            return answer(start_response, b"ok")
+        """.replace("\n        ", "\n    "))
+    assert server.get("/x").body == b"ok"
+    assert notes(server) == ["read b'x'"]
 
 
 def test_a_descriptor_closed_and_forgotten(nginx):

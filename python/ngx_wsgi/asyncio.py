@@ -74,8 +74,8 @@ def respond(environ, start_response, work):
     body is bytes, or an iterable of bytes, or an asynchronous one. Or an asynchronous generator, which calls
     `start_response` and yields blocks: the next is asked for when the last one has been sent.
 
-    All of it is cancelled if the client leaves. Empty blocks come before `start_response` is called, as PEP 3333 allows;
-    for middleware that does not, such as wsgiref.validate, there is wait().
+    All of it is cancelled if the client leaves. Empty blocks come before `start_response` is called, which PEP 3333
+    allows; for middleware that does not, such as wsgiref.validate, there is wait().
     """
     _suspend(environ)
     return _stream(environ, work) if _is_asynchronous(work) else _answer(environ, start_response, work)
@@ -202,7 +202,8 @@ async def _end_all(limit):
         if left and what:
             all_ended = False
             names = ", ".join(map(repr, left))
-            logging.getLogger("asyncio").warning("%s did not end in time, the worker leaves without them: %s", what, names)
+            text = "%s did not end in time, the worker leaves without them: %s"
+            logging.getLogger("asyncio").warning(text, what, names)
         return left
 
     # Those whose requests have ended may be cleaning up, with the help of others. To cancel them again would cut that.

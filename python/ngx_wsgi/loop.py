@@ -10,6 +10,7 @@ mode, and while somebody runs the loop by hand, there is no second part.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import math
@@ -165,12 +166,12 @@ class _Alarm:
 
 def _flags(events):
     """Events of `selectors` in nginx's words."""
-    return (native.READ if events & selectors.EVENT_READ else 0) | (native.WRITE if events & selectors.EVENT_WRITE else 0)
+    return (events & selectors.EVENT_READ and native.READ) | (events & selectors.EVENT_WRITE and native.WRITE)
 
 
 def _events(flags):
     """nginx's flags in the words of `selectors`."""
-    return (selectors.EVENT_READ if flags & native.READ else 0) | (selectors.EVENT_WRITE if flags & native.WRITE else 0)
+    return (flags & native.READ and selectors.EVENT_READ) | (flags & native.WRITE and selectors.EVENT_WRITE)
 
 
 def _number(fd):
@@ -195,9 +196,10 @@ def _made_by_caller(handle):
 class _Reader:
     """A function that is called as long as a descriptor is ready in one direction."""
 
-    __slots__ = ("callback", "args", "watch", "handle")
+    __slots__ = ("file", "callback", "args", "watch", "handle")
 
-    def __init__(self, callback, args):
+    def __init__(self, file, callback, args):
+        self.file = file
         self.callback = callback
         self.args = args
         self.watch = self.handle = None
@@ -296,7 +298,10 @@ class Loop(asyncio.SelectorEventLoop):
         super().call_soon(self._queue.run, self._failed, True)
         for (fd, flag), reader in list(self._readers.items()):
             self._remove(flag, fd)
-            (self.add_reader if flag == native.READ else self.add_writer)(fd, reader.callback, *reader.args)
+            # Unless it has been closed.
+            with contextlib.suppress(OSError, ValueError):
+                add = self.add_reader if flag == native.READ else self.add_writer
+                add(reader.file, reader.callback, *reader.args)
         try:
             super().run_forever()
         finally:
@@ -326,7 +331,11 @@ class Loop(asyncio.SelectorEventLoop):
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         if self._is_direct:
-            return self._queue.call_soon(callback, *args, context=context)
+            handle = self._queue.call_soon(callback, *args, context=context)
+            if not self._is_direct:
+                # In this very moment nginx's thread has begun to run the loop by hand.
+                super().call_soon_threadsafe(self._queue.run, ITERATIONS, self._failed)
+            return handle
         return _made_by_caller(super().call_soon_threadsafe(callback, *args, context=context))
 
     def call_at(self, when, callback, *args, context=None):
@@ -351,20 +360,27 @@ class Loop(asyncio.SelectorEventLoop):
     def remove_writer(self, fd):
         return self._remove(native.WRITE, fd) or super().remove_writer(fd)
 
-    def _add(self, flag, fd, callback, args):
+    def _add(self, flag, file, callback, args):
         """False if asyncio is to see to it: it may have a transport there, which it would tell."""
-        fd = _number(fd)
+        fd = _number(file)
         if not self._is_direct or self._nginx.has(fd):
             return False
         self._remove(flag, fd)
-        reader = _Reader(callback, args)
+        reader = _Reader(file, callback, args)
         on_ready = functools.partial(self._on_ready, (fd, flag), reader, contextvars.copy_context())
         reader.watch = native.watch(fd, flag, on_ready)
         self._readers[fd, flag] = reader
         return True
 
-    def _remove(self, flag, fd):
-        reader = self._readers.pop((_number(fd), flag), None)
+    def _remove(self, flag, file):
+        """False if asyncio has it, or nobody."""
+        try:
+            fd = _number(file)
+        except ValueError:
+            # Closed, it has no number any more; as with `selectors` it is found all the same.
+            found = (fd for (fd, _), reader in self._readers.items() if reader.file is file)
+            fd = next(found, None)
+        reader = self._readers.pop((fd, flag), None)
         if reader is not None:
             reader.cancel()
         return reader is not None
