@@ -390,17 +390,7 @@ impl Job {
                     self.drive();
                 }
             },
-            State::Suspended => {
-                // What subrequests have left at the connection is not about this one, and those that are
-                // still to come wait for their turn.
-                if r.has_turn() {
-                    event::disarm(r);
-                    subrequest::pass_turn(r);
-                    capture::push(r);
-                }
-                // A write event is no reason to go on.
-                reactor::wake(self);
-            }
+            State::Suspended => self.look_whether_to_wake(),
             // A write event while the wake-up is still to come.
             State::Sending if self.wake.is_posted() => {
                 subrequest::pass_turn(r);
@@ -417,6 +407,21 @@ impl Job {
             | State::Redirecting(_)
             | State::Done => {}
         }
+    }
+
+    /// nginx has called although the request is suspended.
+    fn look_whether_to_wake(&self) {
+        let r = self.request();
+        if r.has_turn() {
+            // What a subrequest has left at the connection is not about this one.
+            event::disarm(r);
+            capture::push(r);
+            if subrequest::pass_turn(r) {
+                return;
+            }
+        }
+        // A write event is no reason to go on.
+        reactor::wake(self);
     }
 }
 

@@ -77,6 +77,17 @@ def test_one_after_the_other(nginx):
     assert client.request("GET", "/counts").body == b"100"
 
 
+def test_a_page_that_nginx_replaces(nginx):
+    """Its parts are over when it goes on, also those that ended before their turn."""
+    server = serve(nginx, WAITING)
+    client = server.connect()
+    client.send_request("GET", "/ask?/wait/x,/part/a,/part/b", [("If-Match", '"x"')])
+    wait_notes(server, "waiting x")
+    touch(server, "x")
+    answer = client.read_response()
+    assert answer.status == 412 and b"412 Precondition Failed" in answer.body
+
+
 def test_between_blocks(nginx):
     """Blocks that were yielded before go out in their order; those that do not wait come after their part."""
     server = serve(nginx, """

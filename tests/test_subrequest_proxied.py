@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.http import Truncated
-from harness.nginx import wait_for
-from harness.subrequests import LARGE, ask, behind, serve
 from harness.apps import wait_notes
+from harness.http import Truncated
+from harness.nginx import BUILT_WITH, VENDORED, wait_for
+from harness.subrequests import LARGE, ask, behind, serve
 
 pytestmark = pytest.mark.inline_only
 
@@ -193,3 +193,74 @@ def test_nothing_of_a_part_reaches_the_client(nginx):
         with pytest.raises(Truncated) as cut:
             server.get("/breaks")
     assert cut.value.response.body == b"begin %d" % len(LONG)
+
+
+def test_repeated_headers_of_the_client(nginx):
+    """nginx links those of one name with each other, also where some in between are left out."""
+    with behind(lambda handler, path, headers: handler.wfile.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as other:
+        server = serve(nginx, """
+            def at_headers(environ, start_response):
+                return answer(start_response, [environ.get(name) for name in (
+                    "HTTP_X_FORWARDED_FOR", "HTTP_COOKIE", "HTTP_X_TWO", "HTTP_RANGE", "CONTENT_TYPE")])
+            """, server=proxy(other, "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"))
+        _, headers = ask(server, "/far/1", "/headers", headers=[
+            ("X-Forwarded-For", "1.1.1.1"), ("Range", "bytes=0-1"), ("Cookie", "a=1"), ("X-Two", "1"),
+            ("X-Forwarded-For", "2.2.2.2"), ("If-Match", "*"), ("Cookie", "b=2"), ("Content-Type", "x/y"),
+            ("X-Two", "2")])
+    forwarded, cookie, two, range, kind = headers.json()
+    assert (forwarded, cookie, two) == ("1.1.1.1, 2.2.2.2", "a=1; b=2", "1, 2") and range is kind is None
+    [[_, _, seen]] = other.seen
+    assert seen["x-forwarded-for"] == "1.1.1.1, 2.2.2.2, 127.0.0.1"
+
+
+def test_uwsgi(nginx):
+    """Names and values that uwsgi_pass sends, of which nginx puts together repeated headers."""
+    seen = []
+
+    def answer(handler):
+        head = handler.rfile.read(4)
+        data, found = handler.rfile.read(int.from_bytes(head[1:3], "little")), []
+        while data:
+            for _ in range(2):
+                size = int.from_bytes(data[:2], "little")
+                found.append(data[2:2 + size].decode())
+                data = data[2 + size:]
+        seen.append(list(zip(found[::2], found[1::2])))
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: x/y\r\n\r\nuwsgi")
+
+    with behind(answer, raw=True) as other:
+        server = serve(nginx, server=f"""
+            location = /far {{
+                uwsgi_param REQUEST_METHOD $request_method; uwsgi_param CONTENT_LENGTH $content_length;
+                uwsgi_param CONTENT_TYPE $content_type if_not_empty; uwsgi_param PATH_INFO $uri;
+                uwsgi_pass 127.0.0.1:{other.port};
+            }}""")
+        [far] = ask(server, "/far", headers=[
+            ("X-Forwarded-For", "1.1.1.1"), ("Range", "bytes=0-1"), ("Cookie", "a=1"), ("Content-Type", "x/y"),
+            ("X-Forwarded-For", "2.2.2.2"), ("Cookie", "b=2")])
+    assert (far.status, far.body, far.header("Content-Type")) == (200, b"uwsgi", "x/y")
+    [found] = seen
+    assert dict(found)["PATH_INFO"] == "/far" and dict(found)["CONTENT_LENGTH"] == ""
+    names = sorted(name for name, _ in found)
+    assert "HTTP_RANGE" not in names and "CONTENT_TYPE" not in names
+    joined = [value for name, value in found if name == "HTTP_X_FORWARDED_FOR"]
+    assert joined == (["1.1.1.1, 2.2.2.2"] if VENDORED else ["1.1.1.1", "2.2.2.2"])
+
+
+@pytest.mark.skipif("http_slice" not in BUILT_WITH, reason="nginx without the slice filter")
+def test_slices(nginx):
+    """nginx asks for slices by subrequests of the subrequest."""
+    server = serve(nginx, server=LARGE + """
+        location /far/ {
+            slice 1k; proxy_cache kept; proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range;
+            proxy_http_version 1.1; proxy_cache_valid 200 206 1h; proxy_pass http://127.0.0.1:%%PORT%%/files/;
+        }
+        location /files/ { root %%FOLDER%%; }
+        """, http="proxy_cache_path %%FOLDER%%/kept keys_zone=kept:1m;")
+    (server.folder / "files").mkdir()
+    (server.folder / "files/long").write_bytes(LONG[:20_500])
+    for _ in range(2):
+        one, x, two = ask(server, "/far/long", "/part/x", "/far/long", headers=[("Range", "bytes=5-10")])
+        assert one.status == two.status == 200 and x.body == b"x"
+        assert one.body == two.body == LONG[:20_500]

@@ -123,6 +123,21 @@ def test_the_response_is_the_same_each_time(nginx):
     assert server.get("/twice").json() == [True, "bytes", "<response 200, 1 bytes>", '<subrequest "GET /part/x">']
 
 
+def test_through_wsgiref_validate(nginx):
+    server = serve(nginx, """
+        from wsgiref.validate import validator
+
+        def page(environ, start_response):
+            # The validator wants this before the first item.
+            start_response("200 OK", PLAIN)
+            found = yield from ask(environ, "/part/a", "/part/b")
+            yield json.dumps(found).encode()
+
+        at_page = validator(page)
+        """)
+    assert [part.body for part in outcomes(server.get("/page"))] == [b"a", b"b"]
+
+
 def test_head(nginx):
     with behind(lambda handler, path, headers: handler.wfile.write(
             b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n")) as other:

@@ -293,7 +293,7 @@ impl Subrequest {
 }
 
 /// Lets the next subrequest of `r` have its turn, which would otherwise wait until `r` sends something. True
-/// if there was one, whose end is told again.
+/// if that one is done, so that `r` is called again at once.
 pub fn pass_turn(r: Request<'_>) -> bool {
     if !r.has_turn() {
         return false;
@@ -304,11 +304,12 @@ pub fn pass_turn(r: Request<'_>) -> bool {
     unsafe {
         let Some(postponed) = (*r.as_ptr()).postponed.as_ref() else { return false };
         let sr = postponed.request;
-        if sr.is_null() || Subrequest::of_request(sr).is_none() {
+        if sr.is_null() {
             return false;
         }
+        let Some(subrequest) = Subrequest::of_request(sr) else { return false };
         (*(*r.as_ptr()).connection).data = sr.cast();
-        ngx_http_post_request(sr, ptr::null_mut()) == super::OK
+        ngx_http_post_request(sr, ptr::null_mut()) == super::OK && subrequest.is_done()
     }
 }
 

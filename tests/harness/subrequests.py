@@ -5,6 +5,7 @@ status, headers and body, or the text of an exception. `outcomes()` reads that.
 """
 
 import contextlib
+import json
 import socketserver
 import textwrap
 import threading
@@ -61,6 +62,9 @@ class Outcome:
         assert len(values) < 2, f"{name} came several times: {values}"
         return values[0] if values else None
 
+    def json(self):
+        return json.loads(self.body)
+
     def __repr__(self):
         return f"<{self.error or self.status} {self.body[:60]!r}>"
 
@@ -77,6 +81,8 @@ def ask(server, *uris, headers=(), **how):
 
 class _Handler(socketserver.StreamRequestHandler):
     def handle(self):
+        if self.server.raw:
+            return self.server.respond(self)
         line = self.rfile.readline().decode("latin-1").split()
         headers = {}
         while (header := self.rfile.readline().strip()):
@@ -94,13 +100,15 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 @contextlib.contextmanager
-def behind(respond):
+def behind(respond, raw=False):
     """A server behind nginx: `respond(handler, path, headers)` writes to handler.wfile; then the connection is closed.
+    With `raw` it is `respond(handler)` and reads for itself, from handler.rfile.
 
     Gives the server; `.port`, and `.seen`: what it was asked, triples of method, path and headers.
     """
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.respond = respond
+        server.raw = raw
         server.seen = []
         server.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
