@@ -33,6 +33,20 @@ def test_all_run_at_once(nginx):
     assert [part.body.decode() for part in outcomes(client.read_response())] == names
 
 
+def test_a_stream_does_not_wait_for_its_turn(nginx):
+    server = serve(nginx, WAITING, """
+        def at_stream(environ, start_response):
+            start_response("200 OK", PLAIN)
+            return Body(*[b"x" * 1000] * 100, name="stream")
+        """, server=LARGE)
+    client = server.connect()
+    client.send_request("GET", "/ask?/wait/x,/stream")
+    wait_notes(server, "close stream")
+    touch(server, "x")
+    x, stream = outcomes(client.read_response())
+    assert (x.body, stream.body) == (b"x", b"x" * 100_000)
+
+
 def test_a_proxied_one_does_not_wait_for_its_turn(nginx):
     """A short answer is there although one that was asked for earlier is not."""
     ends = []

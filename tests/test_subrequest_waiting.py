@@ -152,20 +152,40 @@ def test_a_slow_client_before_a_part(nginx):
 
 def test_a_part_that_waits_leaves_what_came_before_alone(nginx):
     """The rest of a page goes on to a slow client while a part of it waits for something else."""
-    server = serve(nginx, WAITING, server="""
-        location = /page { ssi on; ssi_types text/plain; output_buffers 40 128k; sendfile off; root %%FOLDER%%; }
-        """)
-    (server.folder / "page").write_text("x" * 3_000_000 + '<!--#include virtual="/wait/part" -->' + "y" * 1000)
-    client = server.connect(rcvbuf=4096)
-    client.send_request("GET", "/page")
-    head = client.read_head()
-    wait_notes(server, "waiting part")
-    while len(head.body) < 3_000_000:
-        client.read_chunk(head)
-    touch(server, "part")
+    size, go = 12_000_000, []
+
+    def respond(handler, path, headers):
+        wait_for(lambda: go, "the test")
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+
+    with behind(respond) as other:
+        server = serve(nginx, """
+            resumes = []
+
+            def at_pauses(environ, start_response):
+                resumes.append(environ["wsgi.pause_output"]())
+                note("paused")
+                yield b""
+                yield from answer(start_response, b"part")
+
+            def at_resumes(environ, start_response):
+                return answer(start_response, [resumes.pop()()])
+            """, server=f"""
+            location = /page {{ ssi on; ssi_types text/plain; root %%FOLDER%%; }}
+            location = /far {{ proxy_pass http://127.0.0.1:{other.port}; proxy_buffers 100 128k; }}
+            """)
+        (server.folder / "page").write_text('<!--#include virtual="/far" --><!--#include virtual="/pauses" -->')
+        client = server.connect(rcvbuf=4096)
+        client.send_request("GET", "/page")
+        wait_notes(server, "paused")
+        go.append(1)
+        head = client.read_head()
+        while len(head.body) < size:
+            client.read_chunk(head)
+    assert server.get("/resumes").json() == [True]
     while client.read_chunk(head):
         pass
-    assert head.body == b"x" * 3_000_000 + b"part" + b"y" * 1000
+    assert head.body == b"x" * size + b"part"
 
 
 @pytest.mark.parametrize("how", ["quit", "hup"])
