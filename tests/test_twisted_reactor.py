@@ -5,8 +5,9 @@ import time
 import pytest
 
 from harness.apps import notes, wait_notes
-from harness.asynchronous import answers, ask
-from harness.nginx import alive
+from harness.asynchronous import answers, ask, interpreter
+from harness.docs import blocks
+from harness.nginx import ROOT, alive
 from harness.threads import threads_of
 from harness.twisted import serve
 
@@ -144,3 +145,28 @@ def test_reactor_stop_stops_neither_the_worker_nor_its_loop(server):
     assert server.get("/hello").json()[0] is False
     assert server.get("/asyncio").text == "slept"
     assert server.worker == worker
+
+
+DOCUMENTED = """
+PLAIN = [("Content-Type", "text/plain")]
+
+
+def application(environ, start_response):
+    from twisted.internet import task, threads
+    reactor.addSystemEventTrigger("after", "shutdown", print, "twisted has ended")
+    if environ["PATH_INFO"] == "/thread":
+        return respond_later(environ, start_response, threads.deferToThread(lambda: ("200 OK", PLAIN, b"thread")))
+    return respond_later(environ, start_response,
+                         task.deferLater(reactor, 0.01, lambda: ("200 OK", PLAIN, b"later")))
+"""
+
+
+def test_as_documented(nginx):
+    text = (ROOT / "docs" / "asynchronous.md").read_text()
+    example, = (block for block in blocks(text, "python") if "asyncioreactor" in block)
+    server = nginx("location / { wsgi_pass app.py; }", apps={"app.py": example + DOCUMENTED}, check_fds=False,
+                   http=interpreter("twisted"))
+    assert server.get("/").text == "later", server.tail()
+    assert server.get("/thread").text == "thread"
+    server.stop()
+    assert server.log_lines("twisted has ended")
