@@ -6,8 +6,8 @@ import tempfile
 
 import pytest
 
+from harness import examples, postgres, uwsgi
 from harness import nginx as ngx
-from harness import postgres, uwsgi
 from harness.upstream import Upstream
 
 ENVIRON_APP = '''
@@ -108,6 +108,13 @@ def twins(nginx):
     yield make
     for pair in made:
         pair.stop()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """All examples in one nginx, for all tests of examples: see harness/examples.py."""
+    with examples.running() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -38,18 +38,18 @@ def server(request, database, nginx):
     return serve_driver(nginx, database, request.param, APP, SIZE=1)
 
 
-@pytest.mark.parametrize("target, noted", [("/sleep", "cancelled"), ("/sleep_in_generator", "closed")])
-@pytest.mark.parametrize("leave", ["reset", "close"])
-def test_the_client_leaves(database, server, target, noted, leave):
+def test_the_client_leaves(database, server):
     backend = server.get("/backend").json()
-    client, = ask(server, target)
-    assert database.wait_running("pg_sleep") == [backend]
-    getattr(client, leave)()
-    wait_notes(server, noted)
-    database.wait_running("pg_sleep", 0)
-    # The only connection of the pool lives and serves the next request.
-    assert server.get("/backend").json() == backend
-    assert database.backends() == [backend]
+    for target, noted in (("/sleep", "cancelled"), ("/sleep_in_generator", "closed")):
+        for count, leave in enumerate(("reset", "close"), 1):
+            client, = ask(server, target)
+            assert database.wait_running("pg_sleep") == [backend]
+            getattr(client, leave)()
+            wait_notes(server, noted, count)
+            database.wait_running("pg_sleep", 0)
+            # The only connection of the pool lives and serves the next request.
+            assert server.get("/backend").json() == backend
+            assert database.backends() == [backend]
 
 
 def test_many_clients_leave(database, server):

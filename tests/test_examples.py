@@ -11,15 +11,9 @@ import time
 
 import pytest
 
-from harness.examples import EXAMPLES, Browser, running
+from harness.examples import EXAMPLES, Browser
 from harness.nginx import Nginx, cpu, wait_for
 from harness.venv import frameworks
-
-
-@pytest.fixture(scope="module")
-def site():
-    with running() as server:
-        yield server
 
 
 def test_every_link_of_the_index_page(site):

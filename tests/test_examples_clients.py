@@ -5,17 +5,10 @@ import re
 import pytest
 
 from harness.asynchronous import answers, ask
-from harness.examples import running
 from harness.nginx import wait_for
 from harness.postgres import Database, Postgres, program
 
 SLOW = r"Waited (\d+\.\d{3}) s for a connection, (\d+\.\d{3}) s for PostgreSQL; (\d+) others .* of worker (\d+)\.\n"
-
-
-@pytest.fixture(scope="module")
-def site():
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

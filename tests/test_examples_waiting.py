@@ -5,18 +5,9 @@ import json
 import re
 import threading
 
-import pytest
-
-from harness.examples import running
 from harness.nginx import wait_for
 
 SLEPT = r"Slept for (\d\.\d{3}) s in worker \d+, beside (\d+) others\.\n"
-
-
-@pytest.fixture(scope="module")
-def site():
-    with running() as server:
-        yield server
 
 
 @contextlib.contextmanager

@@ -68,14 +68,14 @@ def server(nginx, folder):
         process.terminate()
 
 
-@pytest.mark.parametrize("how", ["until", "wait", "respond"])
-def test_questions(server, how):
-    assert server.get(f"/sum/{how}?1,2,3").json() == 6
-    assert server.get(f"/divide/{how}?1,4").json() == 0.25
-    # An error goes over the wire and is an exception of the same type here.
-    assert server.get(f"/divide/{how}?1,0").json() == "ZeroDivisionError"
-    found = answers(ask(server, *[f"/sum/{how}?{number},{number}" for number in range(50)]))
-    assert [answer.json() for answer in found] == [2 * number for number in range(50)]
+def test_questions(server):
+    for how in ("until", "wait", "respond"):
+        assert server.get(f"/sum/{how}?1,2,3").json() == 6
+        assert server.get(f"/divide/{how}?1,4").json() == 0.25
+        # An error goes over the wire and is an exception of the same type here.
+        assert server.get(f"/divide/{how}?1,0").json() == "ZeroDivisionError"
+        found = answers(ask(server, *[f"/sum/{how}?{number},{number}" for number in range(20)]))
+        assert [answer.json() for answer in found] == [2 * number for number in range(20)]
 
 
 def test_questions_wait_side_by_side(server):
