@@ -57,7 +57,7 @@ def test_a_time_limit(nginx, client, upstream):
     assert [answer.status for answer in found] == [504] * 5
     upstream.wait_gone(*upstream.arrived)
     upstream.let("quick")
-    assert server.get(f"/tried?{upstream.url}/wait?quick").text == "quick"
+    wait_for(lambda: server.get(f"/tried?{upstream.url}/wait?quick").text == "quick", "an answer in time")
 
 
 def test_a_time_limit_of_asyncio(server, upstream):

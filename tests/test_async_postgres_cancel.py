@@ -4,6 +4,7 @@ import pytest
 
 from harness.apps import wait_notes
 from harness.asynchronous import answers, ask, serve_driver
+from harness.nginx import wait_for
 
 pytestmark = pytest.mark.inline_only
 
@@ -49,7 +50,7 @@ def test_the_client_leaves(database, server):
             database.wait_running("pg_sleep", 0)
             # The only connection of the pool lives and serves the next request.
             assert server.get("/backend").json() == backend
-            assert database.backends() == [backend]
+            wait_for(lambda: database.backends() == [backend], lambda: f"{backend}: {database.backends()}")
 
 
 def test_many_clients_leave(database, server):
@@ -79,13 +80,19 @@ def test_suspended_for_too_long(database, nginx):
     """wsgi_suspend_timeout: the request is answered with 504, and the query is cancelled as well."""
     server = serve_driver(nginx, database, "psycopg", APP,
                           "location / { wsgi_suspend_timeout 300ms; wsgi_pass app.py; }", SIZE=1)
-    backend = server.get("/backend").json()
+
+    def connected():
+        """To connect may take longer than this, on a slow machine."""
+        answer = server.get("/backend")
+        return answer.status == 200 and answer.json()
+
+    backend = wait_for(connected, "a connection")
     for target in ("/sleep", "/sleep_in_generator"):
         since = server.log_size()
         assert server.get(target).status == 504
         server.wait_for_log(r"was suspended for longer than .*wsgi_suspend_timeout", since=since)
         database.wait_running("pg_sleep", 0)
-        assert server.get("/backend").json() == backend
+        assert wait_for(connected, "a connection") == backend
 
 
 def test_a_backend_that_is_terminated(database, server):

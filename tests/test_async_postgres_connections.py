@@ -34,7 +34,7 @@ def status(client):
 def test_worker_connections(database, nginx, driver):
     server = serve_driver(nginx, database, driver, APP, SIZE=40, TIMEOUT=1, options={"connections": 40})
     worker = server.worker
-    assert server.get("/value?select%201").json() == 1
+    wait_for(lambda: server.get("/value?select%201").status == 200, "a connection")
     holder = database.connect()
     holder.execute("select pg_advisory_lock(2)")
     # Each takes one connection of nginx's, and wants to wait for one of PostgreSQL's.

@@ -154,6 +154,7 @@ def test_a_pool_that_is_exhausted_makes_requests_wait(database, nginx):
 
 def test_a_pool_that_is_exhausted_for_too_long(database, nginx):
     server = started(nginx, database, SIZE=1, TIMEOUT="0.2")
+    wait_for(lambda: server.get("/given?first").status == 200, "a connection, on a machine however slow")
     holder = database.connect()
     holder.execute("select pg_advisory_lock(8)")
     first, = ask(server, "/lock?8")

@@ -124,7 +124,7 @@ async def connected():
         if pool is None:
             pool = await asyncpg.create_pool(
                 host=os.environ["PGHOST"], user="tester", database=os.environ["PGDATABASE"], min_size=1,
-                max_size=int(os.environ.get("SIZE", 20)))
+                max_size=int(os.environ.get("SIZE", 20)), timeout=float(os.environ.get("TIMEOUT", 30)))
     async with pool.acquire() as connection:
         yield connection
 
