@@ -75,6 +75,7 @@ def main():
     count = int(number("WAITING", 5000, 10, 20000))
     rounds = int(number("ROUNDS", 3, 1, 99))
     seconds = number("SECONDS_PER_ROUND", 2, 1, 60)
+    collector = int(number("COLLECTOR", 0, 0, 1))
     if load_generator()[0] != "wrk":
         raise Failed("there is no wrk: apt-get install wrk")
     python = environment()
@@ -87,7 +88,7 @@ def main():
         for kind in wanted:
             print(f"{kind}: {rounds} rounds", file=sys.stderr, flush=True)
             http = f'''wsgi_python_executable "{python}"; wsgi_env CONNINFO "{conninfo}"; wsgi_suspend_timeout 10m;
-    wsgi_block_warning 2s; wsgi_python_path "{HERE}";'''
+    wsgi_block_warning 2s; wsgi_python_path "{HERE}"; wsgi_env COLLECTOR {collector};'''
             with Server(nginx, module, server_core, LOCATIONS, "/hello", 4 * count + 1000, http) as server:
                 result = Bench(server, kind, count, seconds).run(rounds)
                 versions = server.version()
