@@ -123,7 +123,6 @@ def main():
     connections = int(number("CONNECTIONS", 16, 1, 512))
     generator, load = load_generator()
     python = environment()
-    peer_python = setting("PEER_PYTHON", default=python)
     server_core, load_core = cores()
     os.sched_setaffinity(0, load_core)
     OUT.mkdir(parents=True, exist_ok=True)
@@ -137,7 +136,7 @@ def main():
             servers = {"module": stack.enter_context(
                 Server(nginx, module, server_core, LOCATIONS, "/hello", http=http))}
             for name in COMMANDS:
-                servers[name] = stack.enter_context(Peer(name, peer_python, server_core, env))
+                servers[name] = stack.enter_context(Peer(name, python, server_core, env))
             result = run(servers, driver, load, connections, rounds, seconds)
             versions = servers["module"].version()
         result["machine"] = {"versions": versions, "cpu": cpu_model(), "load_generator": generator,
