@@ -425,26 +425,6 @@ impl Job {
     }
 }
 
-impl Job {
-    /// nginx has called although the request is suspended.
-    fn look_whether_to_wake(&self) {
-        let r = self.request();
-        if r.has_turn() {
-            // What a subrequest has left at the connection is not about this one.
-            event::disarm(r);
-            capture::push(r);
-            if subrequest::pass_turn(r) {
-                return;
-            }
-        }
-        // A write event is no reason to go on.
-        if let Some(state) = reactor::wake(self) {
-            self.state.set(state);
-            self.drive();
-        }
-    }
-}
-
 impl Drop for Job {
     fn drop(&mut self) {
         exec::forget(self);

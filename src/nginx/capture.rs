@@ -142,6 +142,10 @@ unsafe extern "C" fn outermost(r: *mut ngx_http_request_t, chain: *mut ngx_chain
         if r != (*r).main
             && let Some(subrequest) = Subrequest::of_request(r)
         {
+            if subrequest.is_abandoned() {
+                // Filters could make subrequests of it, which would never have their turn.
+                return super::ERROR;
+            }
             entry::quietly(|| {
                 if links(chain).any(|buf| buf.last_in_chain() != 0) {
                     subrequest.is_complete();

@@ -23,9 +23,9 @@ use super::request::{Request, bytes};
 use super::shim::{
     ngx_wsgi_disinherit, ngx_wsgi_is_from_upstream, ngx_wsgi_request_aio,
     ngx_wsgi_request_background, ngx_wsgi_request_buffered, ngx_wsgi_request_header_only,
-    ngx_wsgi_request_set_buffered, ngx_wsgi_request_set_header_only,
-    ngx_wsgi_request_set_main_filter_need_in_memory, ngx_wsgi_request_subrequest_in_memory,
-    ngx_wsgi_request_subrequests,
+    ngx_wsgi_request_set_background, ngx_wsgi_request_set_buffered,
+    ngx_wsgi_request_set_header_only, ngx_wsgi_request_set_main_filter_need_in_memory,
+    ngx_wsgi_request_subrequest_in_memory, ngx_wsgi_request_subrequests,
 };
 use super::{Code, entry, event, pool};
 
@@ -149,6 +149,8 @@ struct Progress {
     failure: Option<Failure>,
     is_complete: bool,
     is_done: bool,
+    /// Nobody waits for it any more.
+    is_abandoned: bool,
     result: Option<Result<Response, Failure>>,
 }
 
@@ -237,6 +239,44 @@ impl Subrequest {
     /// What came of it, once; `None` while it is not done.
     pub fn take_result(&self) -> Option<Result<Response, Failure>> {
         self.progress().result.take()
+    }
+
+    /// Nobody waits for it any more, so that `r`, which has asked for it, need not either. One that has subrequests
+    /// itself keeps its turn, which those need.
+    pub fn abandon(&self, r: Request<'_>) {
+        if self.is_done() {
+            return;
+        }
+        // SAFETY: the request is live, and so are those that it waits for. What nginx does with subrequests in the
+        // background: it ends them without regard to anybody's turn.
+        unsafe {
+            let request = r.as_ptr();
+            let mut slot = &raw mut (*request).postponed;
+            while let Some(postponed) = (*slot).as_ref() {
+                let sr = postponed.request;
+                let is_this = !sr.is_null()
+                    && Self::of_request(sr).is_some_and(|other| Arc::ptr_eq(&other.0, &self.0));
+                if !is_this {
+                    slot = &raw mut (**slot).next;
+                    continue;
+                }
+                if (*sr).postponed.is_null() {
+                    *slot = postponed.next;
+                    ngx_wsgi_request_set_background(sr, 1);
+                    let c = (*request).connection;
+                    if (*c).data == sr.cast() {
+                        (*c).data = request.cast();
+                    }
+                    self.progress().is_abandoned = true;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.progress().is_abandoned
     }
 
     /// Takes a part of the body.

@@ -111,10 +111,13 @@ impl Suspension {
         self.has_timed_out.get()
     }
 
-    /// The suspension is over.
-    fn finish(&self, py: Python<'_>) {
+    /// The suspension of `job` is over.
+    fn finish(&self, py: Python<'_>, job: &Job) {
         if let Some(wait) = self.wait.take() {
             wait.ticket.end();
+            for subrequest in &wait.subrequests {
+                subrequest.abandon(job.request());
+            }
         }
         for object in self.attached.take() {
             if let Err(error) = object.call_method0(py, "cancel") {
@@ -156,7 +159,7 @@ pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
         _ => return None,
     };
     if is_over {
-        suspension.finish(py);
+        suspension.finish(py, job);
         return None;
     }
     // Nobody would see to what nginx holds, if it holds anything.
@@ -236,7 +239,7 @@ fn outcome(job: &Job) -> Option<State> {
 /// The exchange of `job` ends.
 pub fn end(py: Python<'_>, job: &Job) {
     if let Some(suspension) = job.suspension.take() {
-        suspension.finish(py);
+        suspension.finish(py, job);
         suspension.request.bind(py).get().end();
     }
 }
