@@ -32,14 +32,16 @@ LONGEST = 24 * 3600
 class Selector(selectors.PollSelector):
     """Stands where asyncio waits, and ends its iterations instead: nginx watches the descriptors.
 
-    wake: has nginx call for a turn.  pause: has asyncio return after the present iteration.
+    wake: has nginx call for a turn.  pause: has asyncio return after the present iteration.  earlier: does what has
+    been asked for before a descriptor was ready.
     While `is_polling`, somebody else runs the loop and nginx cannot: then select() does wait.
     """
 
-    def __init__(self, wake, pause):
+    def __init__(self, wake, pause, earlier):
         super().__init__()
         self._wake = wake
         self._pause = pause
+        self._earlier = earlier
         # Whether asyncio's own iteration has anything to do.
         self.has_work = False
         self.is_polling = False
@@ -119,6 +121,7 @@ class Selector(selectors.PollSelector):
         if self.is_polling:
             self._fired.clear()  # seen again, if it is still so
             return super().select(timeout)
+        self._earlier()
         self._left -= 1
         if timeout is None or timeout > 0:
             # What adds something from here on wakes the loop again.
@@ -219,7 +222,7 @@ class Loop(asyncio.SelectorEventLoop):
 
     def __init__(self):
         self._queue = native.queue(self._turn)
-        self._nginx = Selector(self._queue.wake, super().stop)
+        self._nginx = Selector(self._queue.wake, super().stop, lambda: self._queue.run(self._failed, False))
         self._thread = threading.get_ident()
         self._readers = {}
         self._hooks = None

@@ -59,7 +59,9 @@ impl Queue {
         let Some(call) = handle.get().call.take() else { return Ok(true) };
         let called = call.context.run(py, || call.function.call1(py, call.arguments.bind(py)));
         if let Err(error) = called.and_then(|result| result) {
-            failed.call1((handle.as_any(), error.into_value(py)))?;
+            let tell = || failed.call1((handle.as_any(), error.into_value(py)));
+            // In the function's context, as asyncio does since 3.12.
+            call.context.run(py, tell)??;
         }
         Ok(true)
     }
