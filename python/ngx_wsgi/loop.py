@@ -337,7 +337,7 @@ class Loop(asyncio.SelectorEventLoop):
             handle = self._queue.call_soon(callback, *args, context=context)
             if not self._is_direct:
                 # In this very moment nginx's thread has begun to run the loop by hand.
-                super().call_soon_threadsafe(self._queue.run, ITERATIONS, self._failed)
+                super().call_soon_threadsafe(self._queue.run, self._failed, True)
             return handle
         return _made_by_caller(super().call_soon_threadsafe(callback, *args, context=context))
 
