@@ -276,6 +276,10 @@ impl Job {
         match turn {
             Turn::Sleep(milliseconds) => {
                 exec::keep_in_mind(self);
+                if self.state.get() == State::Suspended {
+                    // A wake for what is over already would take the timer along.
+                    self.wake.cancel();
+                }
                 self.wake.sleep(r, milliseconds);
                 self.listen();
             }

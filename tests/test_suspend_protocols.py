@@ -183,6 +183,32 @@ def test_a_part_and_its_page(nginx):
     assert client.read_response().body == b"[done adone page]"
 
 
+def test_a_part_is_resumed_as_the_one_before_it_ends(nginx):
+    """Both reasons to go on come in one turn of the event loop; what it waits for next has its own time."""
+    server = serve(nginx, APP + """
+    def at_first(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield environ["x-wsgiorg.fdevent.writable"](pair("a"))
+        part("a")
+        yield b"first"
+
+    def at_second(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield environ["x-wsgiorg.fdevent.writable"](pair("b"))
+        part("b")
+        for _ in range(3):
+            yield environ["ngx.sleep"](5)
+        yield b"second"
+
+    def at_both(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [b'[<!--#include virtual="/first" -->|<!--#include virtual="/second" -->]']
+    """, "location / { ssi on; wsgi_suspend_timeout 5s; wsgi_pass app.py; }")
+    with nothing_left(server):
+        for _ in range(5):
+            assert server.get("/both").body == b"[first|second]"
+
+
 def test_the_client_of_a_page_leaves(nginx):
     server = serve(nginx, APP, "location / { ssi on; wsgi_pass app.py; }")
     with nothing_left(server):
