@@ -1,4 +1,4 @@
-"""A suspension that begins while its client has not taken what was sent: nothing is lost, and the loop does not spin."""
+"""A suspension that begins while its client has not taken what was sent: all of it arrives, and the loop sleeps."""
 
 import pytest
 

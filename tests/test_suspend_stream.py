@@ -36,8 +36,8 @@ APP = """
         yield environ["ngx.sleep"](2500)
         yield b"done"
     """
-SHORT = """keepalive_timeout 1s; send_timeout 1s; client_header_timeout 1s; client_body_timeout 1s; lingering_timeout 1s;
-           reset_timedout_connection on;"""
+SHORT = """keepalive_timeout 1s; send_timeout 1s; client_header_timeout 1s; client_body_timeout 1s;
+           lingering_timeout 1s; reset_timedout_connection on;"""
 
 
 @pytest.mark.parametrize("where", [{}, {"tls": True}])
