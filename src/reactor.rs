@@ -28,7 +28,7 @@ use crate::nginx::Alarm;
 use crate::py::Interpreter;
 
 pub use native::install;
-pub use suspension::{Suspension, begin, end, pause, wake};
+pub use suspension::{Suspension, begin, end, pause, sends, wake};
 
 use inbox::Message;
 use timer::Pending;

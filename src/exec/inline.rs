@@ -69,6 +69,7 @@ impl Writer for JobWriter {
         match self.0.get() {
             Some(job) => {
                 let written = Written::new(draft, job.service(), block)?;
+                reactor::sends(job);
                 let flow = job.write(written, false)?;
                 if flow == Flow::Again { wait_for_client(py, job) } else { Ok(()) }
             }
@@ -120,6 +121,7 @@ impl Line for Job {
     }
 
     fn give(&self, _py: Python<'_>, offer: Offer) -> Result<(), Error> {
+        reactor::sends(self);
         self.take(offer)
     }
 
@@ -185,6 +187,7 @@ pub fn flush(py: Python<'_>, job: &Job) -> PyResult<()> {
             head => Ok((head.flatten(), draft.give(Vec::new()))),
         }
     })?;
+    reactor::sends(job);
     let is_lost = job.take(Offer { head, given: Given::Blocks(blocks) }).is_err();
     if is_lost {
         return Err(Refused::ClientGone.into());

@@ -37,6 +37,8 @@ pub struct Suspension {
     wait: RefCell<Option<Wait>>,
     /// Whether the last one ended because its own time was over.
     has_timed_out: Cell<bool>,
+    /// Subrequests that were not done when the suspension ended that waited for them.
+    unfinished: RefCell<Vec<Subrequest>>,
 }
 
 /// A suspension that has been asked for.
@@ -69,6 +71,7 @@ impl Suspension {
             attached: RefCell::default(),
             wait: RefCell::default(),
             has_timed_out: Cell::new(false),
+            unfinished: RefCell::default(),
         }
     }
 
@@ -107,17 +110,23 @@ impl Suspension {
         self.attached.borrow_mut().push(object);
     }
 
+    /// What is to be sent does not wait for subrequests for which the application has not waited.
+    fn abandon_subrequests(&self, job: &Job) {
+        for subrequest in self.unfinished.take() {
+            subrequest.abandon(job.request());
+        }
+    }
+
     pub fn has_timed_out(&self) -> bool {
         self.has_timed_out.get()
     }
 
-    /// The suspension of `job` is over.
-    fn finish(&self, py: Python<'_>, job: &Job) {
+    /// The suspension is over.
+    fn finish(&self, py: Python<'_>) {
         if let Some(wait) = self.wait.take() {
             wait.ticket.end();
-            for subrequest in &wait.subrequests {
-                subrequest.abandon(job.request());
-            }
+            let unfinished = wait.subrequests.into_iter().filter(|asked| !asked.is_done());
+            self.unfinished.borrow_mut().extend(unfinished);
         }
         for object in self.attached.take() {
             if let Err(error) = object.call_method0(py, "cancel") {
@@ -148,6 +157,13 @@ pub fn begin(job: &Job) {
     }
 }
 
+/// The application of `job` gives something that is to be sent.
+pub fn sends(job: &Job) {
+    if let Some(suspension) = job.suspension() {
+        suspension.abandon_subrequests(job);
+    }
+}
+
 /// What `job` has to wait for before its application is asked for more, if there is anything.
 pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
     let suspension = job.suspension()?;
@@ -159,7 +175,7 @@ pub fn pause(py: Python<'_>, job: &Job) -> Option<Turn> {
         _ => return None,
     };
     if is_over {
-        suspension.finish(py, job);
+        suspension.finish(py);
         return None;
     }
     // Nobody would see to what nginx holds, if it holds anything.
@@ -239,7 +255,10 @@ fn outcome(job: &Job) -> Option<State> {
 /// The exchange of `job` ends.
 pub fn end(py: Python<'_>, job: &Job) {
     if let Some(suspension) = job.suspension.take() {
-        suspension.finish(py, job);
+        suspension.finish(py);
+        if job.state.get() != State::Done {
+            suspension.abandon_subrequests(job);
+        }
         suspension.request.bind(py).get().end();
     }
 }
