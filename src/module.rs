@@ -18,7 +18,7 @@ use crate::py;
 use crate::{stats, status, variables, workers};
 
 static CONTEXT: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(variables::add),
+    preconfiguration: Some(preconfiguration),
     postconfiguration: Some(capture::init_outermost),
     create_main_conf: Some(create_conf::<MainConf>),
     init_main_conf: None,
@@ -51,6 +51,16 @@ pub static mut ngx_wsgi_preflight_module: ngx_module_t = ngx_module_t {
     type_: NGX_CORE_MODULE as ngx_uint_t,
     ..ngx_module_t::default()
 };
+
+/// Before a configuration is read.
+unsafe extern "C" fn preconfiguration(cf: *mut ngx_conf_t) -> ngx_int_t {
+    entry::guard(nginx::ERROR, || {
+        // SAFETY: nginx passes the configuration that is about to be read.
+        let cf = unsafe { &mut *cf };
+        capture::settle(cf);
+        variables::add(cf)
+    })
+}
 
 /// In the process that has read a configuration, before it is accepted.
 unsafe extern "C" fn preflight(cycle: *mut ngx_cycle_t, _conf: *mut c_void) -> *mut c_char {

@@ -17,21 +17,18 @@ const VARIABLES: [(&str, Read); 2] =
     [("wsgi_queue_time", Job::queue_time), ("wsgi_time", Job::run_time)];
 
 /// Adds them to a configuration that is about to be read.
-pub unsafe extern "C" fn add(cf: *mut ngx_conf_t) -> ngx_int_t {
-    entry::guard(nginx::ERROR, || {
-        for (index, (name, _)) in VARIABLES.iter().enumerate() {
-            let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-            // SAFETY: nginx copies the name. The variable is in the configuration's memory.
-            unsafe {
-                let variable =
-                    ngx_http_add_variable(cf, &mut name, NGX_HTTP_VAR_NOCACHEABLE as usize);
-                let Some(variable) = variable.as_mut() else { return nginx::ERROR };
-                variable.get_handler = Some(get);
-                variable.data = index;
-            }
+pub fn add(cf: &mut ngx_conf_t) -> ngx_int_t {
+    for (index, (name, _)) in VARIABLES.iter().enumerate() {
+        let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        // SAFETY: nginx copies the name. The variable is in the configuration's memory.
+        unsafe {
+            let variable = ngx_http_add_variable(cf, &mut name, NGX_HTTP_VAR_NOCACHEABLE as usize);
+            let Some(variable) = variable.as_mut() else { return nginx::ERROR };
+            variable.get_handler = Some(get);
+            variable.data = index;
         }
-        nginx::OK
-    })
+    }
+    nginx::OK
 }
 
 /// The value for a request: seconds with three decimals, as `$upstream_response_time`.

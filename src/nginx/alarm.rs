@@ -3,8 +3,8 @@
 use core::cell::UnsafeCell;
 
 use nginx_sys::{
-    ngx_connection_t, ngx_cycle, ngx_event_t, ngx_msec_t, ngx_post_event, ngx_posted_events,
-    ngx_posted_next_events,
+    ngx_connection_t, ngx_cycle, ngx_delete_posted_event, ngx_event_t, ngx_msec_t, ngx_post_event,
+    ngx_posted_events, ngx_posted_next_events,
 };
 
 use super::{entry, event};
@@ -58,8 +58,14 @@ impl<F: Fn()> Alarm<F> {
 
     /// Rings in this turn of the event loop, after what has happened.
     pub fn post(&self) {
-        // SAFETY: as in `set`, for the queue of events.
-        unsafe { ngx_post_event(self.event(), &raw mut ngx_posted_events) };
+        let event = self.event();
+        // SAFETY: as in `set`, for the queue of events. It may stand in that of the next turn.
+        unsafe {
+            if (*event).posted() != 0 {
+                ngx_delete_posted_event(event);
+            }
+            ngx_post_event(event, &raw mut ngx_posted_events);
+        }
     }
 
     /// Rings in the next turn of the event loop, before which nginx looks for what has happened. If it has

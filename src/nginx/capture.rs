@@ -127,6 +127,30 @@ unsafe extern "C" fn init_early(_cf: *mut ngx_conf_t) -> ngx_int_t {
     super::OK
 }
 
+/// Moves the module of the filter behind the postpone filter to where nothing can stand between the two: the filter
+/// of a module that is loaded later and has the same order would take the bodies of subrequests for the client's. In
+/// `preconfiguration` of the main module: the modules have their indices, and the filters not yet their places.
+pub fn settle(cf: &mut ngx_conf_t) {
+    // SAFETY: nginx reads its configuration; the cycle has an array of modules that ends with null, each with a
+    // name.
+    unsafe {
+        let modules = (*cf.cycle).modules;
+        let place = |name: &CStr| {
+            (0..(*cf.cycle).modules_n)
+                .find(|index| CStr::from_ptr((**modules.add(*index)).name).eq(name))
+        };
+        let (Some(own), Some(postpone)) =
+            (place(ORDERED_NAME), place(c"ngx_http_postpone_filter_module"))
+        else {
+            return;
+        };
+        if own < postpone {
+            let modules = core::slice::from_raw_parts_mut(modules, (*cf.cycle).modules_n);
+            modules[own..postpone].rotate_left(1);
+        }
+    }
+}
+
 /// Puts the filter that watches for the end of a response before all others. `postconfiguration` of the main
 /// module, which is the last one.
 pub unsafe extern "C" fn init_outermost(_cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -143,8 +167,9 @@ unsafe extern "C" fn outermost(r: *mut ngx_http_request_t, chain: *mut ngx_chain
             && let Some(subrequest) = Subrequest::of_request(r)
         {
             if subrequest.is_abandoned() {
-                // Filters could make subrequests of it, which would never have their turn.
-                return super::ERROR;
+                // It goes nowhere. Filters could make subrequests of it, which would never have their turn.
+                links(chain).for_each(consume);
+                return super::OK;
             }
             entry::quietly(|| {
                 if links(chain).any(|buf| buf.last_in_chain() != 0) {
@@ -220,11 +245,16 @@ unsafe fn swallow(
                 },
                 None => {}
             }
-            buf.pos = buf.last;
-            buf.file_pos = buf.file_last;
+            consume(buf);
         }
         super::OK
     })
+}
+
+/// Marks a buffer as sent.
+fn consume(buf: &mut ngx_buf_t) {
+    buf.pos = buf.last;
+    buf.file_pos = buf.file_last;
 }
 
 /// What a buffer has in a file; no more than shows that it is too much. nginx has read it already as a rule,

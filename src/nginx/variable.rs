@@ -18,6 +18,8 @@ pub enum Refused {
     Unknown,
     /// nginx computes it.
     Constant,
+    /// The value could end a line of a head: CR, LF or NUL.
+    Control,
     NoMemory,
 }
 
@@ -25,6 +27,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "there is no such variable of nginx",
+            Self::Control => "the value holds CR, LF or NUL",
             Self::Constant => "this variable of nginx cannot be set",
             Self::NoMemory => "memory runs out",
         })
@@ -70,6 +73,9 @@ pub fn get<'r>(r: Request<'r>, name: &[u8]) -> Option<&'r [u8]> {
 /// # Errors
 /// Why it stays as it is.
 pub fn set(r: Request<'_>, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(Refused::Control);
+    }
     let name = Name::new(name);
     // SAFETY: the request is live. The configuration of the core module is complete: its variables have been
     // hashed, and each request has values for all that are indexed.

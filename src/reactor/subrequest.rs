@@ -140,7 +140,9 @@ impl Method<Request> for SetVariable {
             let text = format!("{}: {refused}", name.to_string_lossy());
             match refused {
                 variable::Refused::Unknown => PyKeyError::new_err(text),
-                variable::Refused::Constant => PyValueError::new_err(text),
+                variable::Refused::Constant | variable::Refused::Control => {
+                    PyValueError::new_err(text)
+                }
                 variable::Refused::NoMemory => PyMemoryError::new_err(text),
             }
         })?;

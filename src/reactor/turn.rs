@@ -66,7 +66,10 @@ impl Reactor {
     /// Has the request with this ticket go on, after all that has happened.
     pub(super) fn go_on(&self, key: u64) {
         self.woken.borrow_mut().push_back(key);
-        self.alarm.post();
+        // In a turn of the reactor it is this turn that sees to it, or the next: nginx goes first.
+        if !self.is_running.get() {
+            self.alarm.post();
+        }
     }
 
     /// Lets requests go on, for a while: thousands may wake at once, and are not to hold up everybody else.
@@ -81,20 +84,27 @@ impl Reactor {
 
 /// On nginx's thread, at the end of a turn of its event loop.
 pub fn run() {
+    /// Whatever happens, the next turn comes.
+    struct End<'a>(&'a Reactor);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.is_running.set(false);
+            if !(self.0.posted.borrow().is_empty() && self.0.woken.borrow().is_empty()) {
+                self.0.alarm.post_next();
+            }
+        }
+    }
     Reactor::try_with(|reactor| {
         let begun = Instant::now();
         reactor.is_running.set(true);
+        let _end = End(reactor);
         // First what has happened; what that posts belongs to this turn, what the posted ones post to the next.
         let items = reactor.happened.take();
         call_each(items, |item| item.interpreter, happened);
         let items = reactor.posted.take();
         call_each(items, |item| item.interpreter, posted);
-        reactor.is_running.set(false);
         warn_of_blocking(begun.elapsed());
         reactor.let_go_on();
-        if !(reactor.posted.borrow().is_empty() && reactor.woken.borrow().is_empty()) {
-            reactor.alarm.post_next();
-        }
     });
 }
 
