@@ -64,13 +64,12 @@ class Native:
 class Driven(ngx_wsgi.loop.Loop):
     """A loop that another thread makes and runs, as the tests do, and nginx drives while that thread waits."""
 
-    made = 0
+    turns = 0
 
     def __init__(self, selector=None):
         self._end = None
         self._is_stopped = False
         super().__init__()
-        Driven.made += 1
 
     def is_here(self):
         return True
@@ -97,6 +96,7 @@ class Driven(ngx_wsgi.loop.Loop):
     def _turn(self):
         if self._end is None:
             return
+        Driven.turns += 1
         try:
             super()._turn()
         except BaseException as error:
@@ -116,7 +116,7 @@ class Policy(asyncio.DefaultEventLoopPolicy):
 
 
 class Result(unittest.TestResult):
-    """Counts the tests in which a loop of ours was made."""
+    """Counts the tests in which nginx drove a loop of ours."""
 
     def __init__(self):
         super().__init__()
@@ -125,15 +125,16 @@ class Result(unittest.TestResult):
     def startTest(self, test):
         super().startTest(test)
         # Some modules set it back when they are done.
-        asyncio.set_event_loop_policy(Policy())
-        self._made_before = Driven.made
+        if not isinstance(asyncio.get_event_loop_policy(), Policy):
+            asyncio.set_event_loop_policy(Policy())
+        self._turns_before = Driven.turns
         # For whoever wonders where it hangs.
         with open("running", "w") as file:
             file.write(test.id())
 
     def stopTest(self, test):
         super().stopTest(test)
-        self.driven += Driven.made > self._made_before
+        self.driven += Driven.turns > self._turns_before
 
 
 def tests_of(suite):
