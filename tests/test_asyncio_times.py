@@ -31,9 +31,8 @@ APP = """
 
     async def async_far(environ):
         try:
-            async with asyncio.timeout(0.01):
-                await asyncio.sleep(float(query(environ)))
-        except TimeoutError:
+            await asyncio.wait_for(asyncio.sleep(float(query(environ))), 0.01)
+        except asyncio.TimeoutError:
             return await asyncio.wait_for(asyncio.sleep(0.001, b"not yet"), float(query(environ)))
     """
 

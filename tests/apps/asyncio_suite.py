@@ -121,6 +121,7 @@ class Result(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.driven = 0
+        self._turns_before = 0
 
     def startTest(self, test):
         super().startTest(test)
@@ -134,7 +135,9 @@ class Result(unittest.TestResult):
 
     def stopTest(self, test):
         super().stopTest(test)
+        # Python 3.12.1 stops tests that it has not started.
         self.driven += Driven.turns > self._turns_before
+        self._turns_before = Driven.turns
 
 
 def tests_of(suite):
