@@ -87,9 +87,15 @@ def del_event(event, flags=NGX_READ_EVENT | NGX_WRITE_EVENT):
     """Waits for these flags no longer. Raises RuntimeError if none of them was waited for."""
     if not event.active & flags:
         raise RuntimeError(f"{event!r} has not been added")
-    event._watch.set(event.active & ~flags)
-    event.active &= ~flags
-    if not event.active:
+    left = event.active & ~flags
+    try:
+        event._watch.set(left)
+    except RuntimeError:
+        # The descriptor has been closed, so nothing is left to wait for.
+        event._watch.cancel()
+        left = 0
+    event.active = left
+    if not left:
         event._watch = None
 
 

@@ -248,6 +248,8 @@ pub fn conclude(job: &Job) {
 /// Ends what a job has in Python, whatever state it is in: its request's pool is being destroyed, or the
 /// process ends.
 pub fn abandon(job: &Job) {
+    // nginx's part of it may be gone.
+    job.state.set(State::Done);
     let blocks = job.output.borrow_mut().surrender();
     if blocks.is_empty() && job.exchange.borrow().is_none() {
         return;

@@ -173,7 +173,7 @@ unsafe extern "C" fn outermost(r: *mut ngx_http_request_t, chain: *mut ngx_chain
             }
             entry::quietly(|| {
                 if links(chain).any(|buf| buf.last_in_chain() != 0) {
-                    subrequest.is_complete();
+                    subrequest.completes();
                 }
             });
         }

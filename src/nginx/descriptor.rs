@@ -4,16 +4,18 @@
 //! connection of nginx. So its number cannot become another file's while nginx watches it, two may wait for
 //! one file, and what its owner closes hurts nobody. Ends with its drop.
 
+use core::ffi::CStr;
 use core::ptr::NonNull;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nginx_sys::{
-    ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_delete_posted_event, ngx_event_t,
-    ngx_free_connection, ngx_get_connection,
+    ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_delete_posted_event, ngx_event_conf_t,
+    ngx_event_core_module, ngx_event_t, ngx_events_module, ngx_free_connection, ngx_get_connection,
 };
 
 use super::entry;
+use super::request::Request;
 use super::shim::ngx_wsgi_report;
 
 /// What can be waited for.
@@ -51,6 +53,9 @@ impl Descriptor {
     pub fn new(number: RawFd, ready: Box<dyn Fn(Direction)>) -> io::Result<Box<Self>> {
         let file = File::of(number)?;
         let own = duplicate(number)?;
+        if is_beyond_select(own.as_raw_fd()) {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         if !can_be_watched(&own, file)? {
             return Err(io::Error::from_raw_os_error(libc::EPERM));
         }
@@ -93,7 +98,7 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // What can fail has been logged by nginx; closing the descriptor ends it in any case.
+        // While the descriptor is open nothing of it can fail.
         let _ = self.watch(Direction::Read, false);
         let _ = self.watch(Direction::Write, false);
         // SAFETY: the connection is ours; nginx forgets it, and its events are in no queue any more.
@@ -159,6 +164,17 @@ fn can_be_watched(fd: &OwnedFd, file: File) -> io::Result<bool> {
     }
 }
 
+/// Whether nginx's method, select(2), cannot watch a descriptor with this number.
+fn is_beyond_select(number: RawFd) -> bool {
+    // SAFETY: the configuration of nginx's own event modules is complete, and its name a C string.
+    unsafe {
+        let events = *Request::cycle().conf_ctx.add(ngx_events_module.index);
+        let conf: *const ngx_event_conf_t =
+            (*(*events).add(ngx_event_core_module.ctx_index)).cast();
+        number >= libc::FD_SETSIZE as RawFd && CStr::from_ptr((*conf).name.cast()) == c"select"
+    }
+}
+
 fn connection(fd: &OwnedFd) -> io::Result<NonNull<ngx_connection_t>> {
     let too_few = || io::Error::from_raw_os_error(libc::ENOBUFS);
     // SAFETY: on nginx's thread, in a process that has its connections.
@@ -187,7 +203,8 @@ unsafe extern "C" fn writable(event: *mut ngx_event_t) {
 unsafe fn happened(event: *mut ngx_event_t, direction: Direction) {
     entry::quietly(|| {
         // SAFETY: the event's data is the connection, whose data is the Descriptor until that is dropped, and
-        // with it the connection freed; nginx does not call for a connection that has been.
+        // with it the connection freed; nginx does not call for one that is free. If it is another Descriptor's by
+        // now, the second since, that may be called for what happened to the first.
         let descriptor =
             unsafe { &*(*(*event).data.cast::<ngx_connection_t>()).data.cast::<Descriptor>() };
         (descriptor.ready)(direction);

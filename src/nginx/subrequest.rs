@@ -301,7 +301,7 @@ impl Subrequest {
     }
 
     /// Whoever responds has come to the end.
-    pub(super) fn is_complete(&self) {
+    pub(super) fn completes(&self) {
         self.progress().is_complete = true;
     }
 
@@ -348,8 +348,12 @@ pub fn pass_turn(r: Request<'_>) -> bool {
             return false;
         }
         let Some(subrequest) = Subrequest::of_request(sr) else { return false };
+        // Nobody would call one that has the turn and is not posted.
+        if ngx_http_post_request(sr, ptr::null_mut()) != super::OK {
+            return false;
+        }
         (*(*r.as_ptr()).connection).data = sr.cast();
-        ngx_http_post_request(sr, ptr::null_mut()) == super::OK && subrequest.is_done()
+        subrequest.is_done()
     }
 }
 

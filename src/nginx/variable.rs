@@ -50,20 +50,21 @@ impl Name {
     }
 }
 
-/// The value of a variable for `r`, a name without the dollar sign. `None` if it has none or is unknown.
-pub fn get<'r>(r: Request<'r>, name: &[u8]) -> Option<&'r [u8]> {
+/// What `f` makes of the value of a variable for `r`, a name without the dollar sign. `None` if it has none or is
+/// unknown.
+pub fn get<R>(r: Request<'_>, name: &[u8], f: impl FnOnce(&[u8]) -> R) -> Option<R> {
     let mut name = Name::new(name);
     let mut text = ngx_str_t { len: name.text.len(), data: name.text.as_mut_ptr() };
-    // SAFETY: the request is live; the name is used during the call only. A value is in the request's pool,
-    // in the configuration, or static.
+    // SAFETY: the request is live; the name is used during the call only. Wherever the value is, it stays while
+    // nobody changes the request.
     unsafe {
         let value = ngx_http_get_variable(r.as_ptr(), &mut text, name.hash).as_ref()?;
         if value.not_found() != 0 {
             return None;
         }
         Some(match value.len() as usize {
-            0 => &[],
-            length => core::slice::from_raw_parts(value.data, length),
+            0 => f(&[]),
+            length => f(core::slice::from_raw_parts(value.data, length)),
         })
     }
 }

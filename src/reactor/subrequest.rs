@@ -106,8 +106,8 @@ impl Method<Request> for GetVariable {
         };
         let name = text(name, "the name of a variable")?;
         let (job, _) = this.get().job()?;
-        match variable::get(job.request(), bytes(&name)?) {
-            Some(value) => Ok(latin1(this.py(), value)?.into_any()),
+        match variable::get(job.request(), bytes(&name)?, |value| latin1(this.py(), value)) {
+            Some(value) => Ok(value?.into_any()),
             None => Ok(this.py().None().into_bound(this.py())),
         }
     }
