@@ -70,7 +70,7 @@ def test_what_cannot_be_set(nginx):
             return answer(start_response, [
                 error("no_such_variable", "x"), error("uri", "x"), error("http_x", "x"), error("mapped", "x"),
                 error("", "x"), error("own", None), error("own", 1), error("own", b"x"), error(b"own"), error("own", "\\u20ac"),
-                error(), error("a", "b", "c")])
+                error(), error("a", "b", "c"), error("own", "a\\r\\nSet-Cookie: b"), error("own", "a\\0")])
         """, "location / { set $own before; wsgi_pass app.py; }", http="map $uri $mapped { default x; }")
     found = server.get("/sets").json()
     assert found[:5] == [
@@ -82,6 +82,8 @@ def test_what_cannot_be_set(nginx):
         "TypeError: the value of a variable must be str, not bytes", "TypeError: the name of a variable must be str, not bytes"]
     assert found[9].startswith("ValueError: ") and "U+00FF" in found[9]
     assert found[10].startswith("TypeError: ") and found[11].startswith("TypeError: ")
+    # Those that add_header would make another line of.
+    assert found[12:] == ["ValueError: own: the value holds CR, LF or NUL"] * 2
 
 
 def test_only_before_the_head_is_sent(nginx):
