@@ -1,5 +1,6 @@
 """Fixtures of all tests. See README.md in this folder."""
 
+import os
 import pathlib
 import shutil
 import tempfile
@@ -148,15 +149,19 @@ def environ_app(app):
 def pytest_configure(config):
     config.addinivalue_line("markers", "vendored_only: needs what only the nginx built from source has")
     config.addinivalue_line("markers", "slow: takes more than five seconds")
+    config.addinivalue_line("markers", "once: about libraries above the module; not with the nginx built from source too")
     config.addinivalue_line("markers", "inline_only: about applications that run in nginx's own thread")
 
 
 def pytest_collection_modifyitems(items):
     skip = pytest.mark.skip(reason=f"nginx {ngx.VERSION_TEXT} has no HTTP/3 and was not built by this project")
     inline = pytest.mark.skip(reason="only for applications that run in nginx's own thread")
+    once = pytest.mark.skip(reason="with Debian's nginx only; WSGI_EVERYTHING=1 runs it here too")
     for item in items:
         if "vendored_only" in item.keywords and not ngx.VENDORED:
             item.add_marker(skip)
+        if "once" in item.keywords and ngx.VENDORED and "WSGI_EVERYTHING" not in os.environ:
+            item.add_marker(once)
         if "inline_only" in item.keywords and ngx.THREADS:
             item.add_marker(inline)
 

@@ -7,7 +7,7 @@ import pytest
 from harness.asynchronous import answers, ask, serve_client
 from harness.nginx import wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     async def async_all(environ):

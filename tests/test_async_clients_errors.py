@@ -8,7 +8,7 @@ from harness.apps import wait_notes
 from harness.asynchronous import answers, ask, serve_client
 from harness.nginx import free_port, open_fds, wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     async def async_tried(environ):

@@ -10,7 +10,7 @@ from harness.apps import settled
 from harness.asynchronous import BOTH, CLIENTS, DRIVERS, FETCHING, answers, ask, serve
 from harness.nginx import open_fds, wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
 

@@ -7,7 +7,7 @@ from harness.asynchronous import ask, serve_client
 from harness.http import Truncated
 from harness.nginx import rss
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 
 @pytest.fixture(params=["aiohttp", "httpx"])

@@ -6,7 +6,7 @@ from harness.asynchronous import answers, ask, serve_client
 from harness.nginx import certificate
 from harness.upstream import Upstream, authority
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     async def async_verified(environ):

@@ -5,7 +5,7 @@ import pytest
 from harness.apps import notes, wait_notes
 from harness.asynchronous import answers, ask, serve_driver
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     busy = set()

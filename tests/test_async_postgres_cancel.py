@@ -6,7 +6,7 @@ from harness.apps import wait_notes
 from harness.asynchronous import answers, ask, serve_driver
 from harness.nginx import wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     async def async_sleep(environ):

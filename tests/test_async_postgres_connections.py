@@ -6,7 +6,7 @@ from harness.asynchronous import answers, ask, serve_driver
 from harness.http import Truncated
 from harness.nginx import wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     async def async_lock(environ):

@@ -5,7 +5,7 @@ import pytest
 from harness.apps import PRELUDE as NOTES
 from harness.asynchronous import BOTH, DRIVERS, PRELUDE, answers, ask, interpreter
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
 

@@ -5,7 +5,7 @@ import pytest
 from harness.apps import wait_notes
 from harness.asynchronous import answers, ask, serve
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     import psycopg2

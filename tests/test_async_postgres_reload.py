@@ -5,7 +5,7 @@ import pytest
 from harness.asynchronous import answers, ask, serve_driver
 from harness.nginx import alive, wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     async def async_lock(environ):

@@ -6,7 +6,7 @@ from harness.asynchronous import answers, ask, serve, serve_driver
 from harness.nginx import wait_for
 from harness.postgres import Database, Postgres, program
 
-pytestmark = [pytest.mark.inline_only,
+pytestmark = [pytest.mark.inline_only, pytest.mark.once,
               pytest.mark.skipif(program("postgres") is None, reason="PostgreSQL is not installed")]
 
 PSYCOPG2 = """

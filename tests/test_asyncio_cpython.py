@@ -22,6 +22,7 @@ def test_there_are_tests():
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("module", asyncio_suite.modules())
 def test_module(nginx, module):
     """Those that fail also on asyncio's own loop are not held against this one."""

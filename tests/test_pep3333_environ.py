@@ -202,13 +202,17 @@ def test_14_server_keys_are_lower_case_and_dotted_and_no_other_key_is_invented(n
         environ = server.environ("/", [("X-A", "1")], "POST", b"x", **options)
         del environ["body"]
         for key in environ:
-            if "." in key:
-                assert re.fullmatch(r"[a-z_]+(\.[a-z_0-9]+)+", key), key
+            # Two names of 2008 are older than this test.
+            if key in ("ngx.WSGI_POLLIN", "ngx.WSGI_POLLOUT"):
+                assert not THREADS
+            elif "." in key:
+                assert re.fullmatch(r"[a-z_-]+(\.[a-z_0-9]+)+", key), key
             else:
                 assert key in KNOWN or key in ("HTTP_HOST", "HTTP_CONNECTION", "HTTP_X_A"), key
         dotted = {key for key in environ if key.startswith("wsgi.")}
         assert dotted == {"wsgi.version", "wsgi.url_scheme", "wsgi.input", "wsgi.errors", "wsgi.multithread",
-                          "wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated", "wsgi.file_wrapper"}
+                          "wsgi.multiprocess", "wsgi.run_once", "wsgi.input_terminated", "wsgi.file_wrapper",
+                          *(() if THREADS else ("wsgi.pause_output",))}
 
 
 def test_15_flags_are_true_bools_and_truthful(nginx):

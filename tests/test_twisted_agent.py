@@ -7,7 +7,7 @@ from harness.asynchronous import answers, ask
 from harness.nginx import free_port
 from harness.twisted import serve
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     from twisted.web.client import Agent, HTTPConnectionPool, readBody

@@ -10,7 +10,7 @@ from harness.asynchronous import answers, ask
 from harness.nginx import TESTS, _before_exec, wait_for
 from harness.twisted import serve
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     sys.path.insert(0, os.environ["APPS"])

@@ -11,7 +11,7 @@ from harness.nginx import ROOT, alive
 from harness.threads import threads_of
 from harness.twisted import serve
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     import atexit

@@ -5,69 +5,34 @@
 //! much of it as `subrequest_output_buffer_size` of its location allows. What came of it is shared by the
 //! pool of the request and by whoever asked, and lives as long as the last of the two.
 
+mod asking;
+mod response;
+
 use core::fmt;
 use core::ptr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use nginx_sys::{
-    NGX_HTTP_COPY, NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_LOCK, NGX_HTTP_MKCOL,
-    NGX_HTTP_MOVE, NGX_HTTP_OPTIONS, NGX_HTTP_PATCH, NGX_HTTP_POST, NGX_HTTP_PROPFIND,
-    NGX_HTTP_PROPPATCH, NGX_HTTP_PUT, NGX_HTTP_SUBREQUEST_WAITED, NGX_HTTP_TRACE, NGX_HTTP_UNLOCK,
-    ngx_http_headers_out_t, ngx_http_parse_unsafe_uri, ngx_http_post_request,
-    ngx_http_post_subrequest_t, ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest,
-    ngx_http_time, ngx_int_t, ngx_list_init, ngx_list_part_t, ngx_list_t, ngx_str_t,
-    ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_HEAD, NGX_HTTP_SUBREQUEST_WAITED, ngx_http_post_request, ngx_http_post_subrequest_t,
+    ngx_http_request_body_t, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_str_t,
+    ngx_uint_t,
 };
 
-use super::request::{Request, bytes};
+use crate::handover::lock;
+
+pub use response::Response;
+
+use asking::{METHODS, inherited, may_ask, target};
+use response::response;
+
+use super::request::Request;
 use super::shim::{
     ngx_wsgi_disinherit, ngx_wsgi_is_from_upstream, ngx_wsgi_request_aio,
-    ngx_wsgi_request_background, ngx_wsgi_request_buffered, ngx_wsgi_request_header_only,
-    ngx_wsgi_request_set_background, ngx_wsgi_request_set_buffered,
-    ngx_wsgi_request_set_header_only, ngx_wsgi_request_set_main_filter_need_in_memory,
-    ngx_wsgi_request_subrequest_in_memory, ngx_wsgi_request_subrequests,
+    ngx_wsgi_request_buffered, ngx_wsgi_request_header_only, ngx_wsgi_request_set_background,
+    ngx_wsgi_request_set_buffered, ngx_wsgi_request_set_header_only,
+    ngx_wsgi_request_set_main_filter_need_in_memory,
 };
 use super::{Code, entry, event, pool};
-
-/// The methods that a subrequest may have: those that nginx knows.
-const METHODS: [(&[u8], u32); 15] = [
-    (b"GET", NGX_HTTP_GET),
-    (b"HEAD", NGX_HTTP_HEAD),
-    (b"POST", NGX_HTTP_POST),
-    (b"PUT", NGX_HTTP_PUT),
-    (b"DELETE", NGX_HTTP_DELETE),
-    (b"MKCOL", NGX_HTTP_MKCOL),
-    (b"COPY", NGX_HTTP_COPY),
-    (b"MOVE", NGX_HTTP_MOVE),
-    (b"OPTIONS", NGX_HTTP_OPTIONS),
-    (b"PROPFIND", NGX_HTTP_PROPFIND),
-    (b"PROPPATCH", NGX_HTTP_PROPPATCH),
-    (b"LOCK", NGX_HTTP_LOCK),
-    (b"UNLOCK", NGX_HTTP_UNLOCK),
-    (b"PATCH", NGX_HTTP_PATCH),
-    (b"TRACE", NGX_HTTP_TRACE),
-];
-
-/// Headers of the client that a subrequest does not inherit: they are about the client's body, or ask for less
-/// than a whole response in plain bytes.
-const DISINHERITED: [&[u8]; 16] = [
-    b"accept-encoding",
-    b"content-encoding",
-    b"content-length",
-    b"content-range",
-    b"content-type",
-    b"expect",
-    b"if-match",
-    b"if-modified-since",
-    b"if-none-match",
-    b"if-range",
-    b"if-unmodified-since",
-    b"range",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-];
 
 /// Why a subrequest is not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +97,6 @@ impl fmt::Display for Failure {
             Self::Nothing => f.write_str("there is no response, see nginx's error log"),
         }
     }
-}
-
-/// A response as it would have gone to the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
-    pub status: u16,
-    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
-    pub body: Vec<u8>,
 }
 
 /// What came of a subrequest so far.
@@ -328,7 +285,7 @@ impl Subrequest {
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -472,153 +429,4 @@ unsafe fn spare_main(sr: *mut ngx_http_request_t, this: &Subrequest, rc: Code) -
             rc => rc,
         }
     }
-}
-
-/// Whether `r` may have subrequests.
-fn may_ask(r: Request<'_>) -> Result<(), Refused> {
-    // SAFETY: the request and its parents are live.
-    unsafe {
-        let request = r.as_ptr();
-        if ngx_wsgi_request_subrequests(request) == 0 {
-            return Err(Refused::TooDeep);
-        }
-        if ngx_wsgi_request_subrequest_in_memory(request) != 0 {
-            return Err(Refused::InMemory);
-        }
-        let mut next = request;
-        while let Some(ancestor) = next.as_ref() {
-            if ngx_wsgi_request_background(next) != 0 {
-                return Err(Refused::Background);
-            }
-            next = ancestor.parent;
-        }
-    }
-    Ok(())
-}
-
-/// The path, decoded, and the arguments, in the pool of `r`.
-fn target(r: Request<'_>, uri: &[u8], args: &[u8]) -> Result<(ngx_str_t, ngx_str_t), Refused> {
-    if !uri.starts_with(b"/") {
-        return Err(Refused::Relative);
-    }
-    // SAFETY: the request is live; nginx gets strings of its pool.
-    unsafe {
-        let mut uri = pool::string(r.pool(), uri).ok_or(Refused::NoMemory)?;
-        let (mut query, mut flags) = (ngx_str_t::empty(), 0);
-        match ngx_http_parse_unsafe_uri(r.as_ptr(), &mut uri, &mut query, &mut flags) {
-            super::OK => {}
-            _ => return Err(Refused::Unsafe),
-        }
-        let parts = [bytes(&query), args];
-        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let args = parts.join(&b'&');
-        if args.iter().any(|byte| *byte <= b' ' || *byte == 0x7f) {
-            return Err(Refused::Unquoted);
-        }
-        Ok((uri, pool::string(r.pool(), &args).ok_or(Refused::NoMemory)?))
-    }
-}
-
-/// The headers of `r` for a subrequest: a list of the same elements, without some of them. `None` if memory runs
-/// out.
-fn inherited(r: Request<'_>) -> Option<ngx_list_t> {
-    // SAFETY: the request is live. Its headers are a list of ngx_table_elt_t, each with a key in lower case
-    // as long as the key. The new list is in the pool, but for its head.
-    unsafe {
-        let mut runs: Vec<&[ngx_table_elt_t]> = Vec::new();
-        let mut part = Some(&(*r.as_ptr()).headers_in.headers.part);
-        while let Some(current) = part {
-            if current.nelts > 0 {
-                let elements = core::slice::from_raw_parts(current.elts.cast(), current.nelts);
-                runs.extend(elements.split(is_disinherited).filter(|run| !run.is_empty()));
-            }
-            part = current.next.as_ref();
-        }
-        let mut list: ngx_list_t = core::mem::zeroed();
-        let size = size_of::<ngx_table_elt_t>();
-        let Some((first, rest)) = runs.split_first() else {
-            // Kept by the pool: a part to push to.
-            return (ngx_list_init(&mut list, r.pool(), 4, size) == super::OK).then_some(list);
-        };
-        list.part = part_of(first);
-        list.size = size;
-        list.pool = r.pool();
-        list.nalloc = first.len();
-        let mut slot = &raw mut list.part.next;
-        for run in rest {
-            let part = pool::zeroed::<ngx_list_part_t>(r.pool())?.as_ptr();
-            part.write(part_of(run));
-            *slot = part;
-            slot = &raw mut (*part).next;
-            list.last = part;
-            // A full one, so that whoever adds a header gets a new part.
-            list.nalloc = run.len();
-        }
-        Some(list)
-    }
-}
-
-fn part_of(run: &[ngx_table_elt_t]) -> ngx_list_part_t {
-    ngx_list_part_t {
-        elts: run.as_ptr().cast_mut().cast(),
-        nelts: run.len(),
-        next: ptr::null_mut(),
-    }
-}
-
-fn is_disinherited(header: &ngx_table_elt_t) -> bool {
-    // SAFETY: lowcase_key has the length of key.
-    let name = unsafe { core::slice::from_raw_parts(header.lowcase_key, header.key.len) };
-    DISINHERITED.contains(&name)
-}
-
-/// The response that `out` and `body` are. `None` if there is no head.
-///
-/// # Safety
-/// `out` must be that of a live request.
-unsafe fn response(out: &ngx_http_headers_out_t, body: Vec<u8>, is_head: bool) -> Option<Response> {
-    let status = u16::try_from(out.status).ok().filter(|status| *status > 0)?;
-    let mut fields = Vec::new();
-    let mut add = |name: &[u8], value: Vec<u8>| fields.push((name.to_vec(), value));
-    let has_body = !matches!(status, 204 | 304);
-    if has_body && out.content_type.len > 0 {
-        add(b"Content-Type", content_type(out));
-    }
-    let length = if is_head { out.content_length_n } else { body.len() as i64 };
-    if has_body && length >= 0 {
-        add(b"Content-Length", length.to_string().into_bytes());
-    }
-    if out.last_modified.is_null()
-        && out.last_modified_time != -1
-        && matches!(status, 200 | 206 | 304)
-    {
-        let mut text = *b"Mon, 28 Sep 1970 06:00:00 GMT";
-        // SAFETY: nginx writes a time of this length.
-        unsafe { ngx_http_time(text.as_mut_ptr(), out.last_modified_time) };
-        add(b"Last-Modified", text.to_vec());
-    }
-    let mut part = Some(&out.headers.part);
-    while let Some(current) = part {
-        for index in 0..current.nelts {
-            // SAFETY: headers_out.headers is a list of ngx_table_elt_t, nelts of them in this part.
-            let header = unsafe { &*current.elts.cast::<ngx_table_elt_t>().add(index) };
-            // A header with hash 0 has been deleted.
-            if header.hash != 0 {
-                add(bytes(&header.key), bytes(&header.value).to_vec());
-            }
-        }
-        // SAFETY: parts of a list live as long as the request; the last one's next is null.
-        part = unsafe { current.next.as_ref() };
-    }
-    Some(Response { status, fields, body })
-}
-
-/// Content-Type as the header filter writes it.
-fn content_type(out: &ngx_http_headers_out_t) -> Vec<u8> {
-    let mut value = bytes(&out.content_type).to_vec();
-    if out.content_type_len == out.content_type.len && out.charset.len > 0 {
-        value.extend_from_slice(b"; charset=");
-        value.extend_from_slice(bytes(&out.charset));
-    }
-    value
 }

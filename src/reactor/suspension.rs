@@ -23,6 +23,9 @@ use super::Reactor;
 use super::request::Request;
 use super::ticket::Ticket;
 
+/// `wsgi_suspend_timeout`, in milliseconds.
+const DEFAULT_LIMIT: ngx_msec_t = 60_000;
+
 /// Far longer than it takes until a request has its turn, in milliseconds.
 const GRACE: ngx_msec_t = 60_000;
 
@@ -143,7 +146,7 @@ impl Job {
     }
 
     fn suspend_limit(&self) -> Duration {
-        Duration::from_millis(self.conf().suspend_timeout.unwrap_or(60_000) as u64)
+        Duration::from_millis(self.conf().suspend_timeout.unwrap_or(DEFAULT_LIMIT) as u64)
     }
 }
 
