@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import apps
 from harness.aio import serve
 from harness.apps import notes
 from harness.nginx import cpu, open_fds
@@ -231,3 +232,52 @@ def test_many(nginx):
             return sum(filter(None, totals))
         """, connections=1024)
     assert total == 200 * 45
+
+
+def test_debug_mode_switched_on_meanwhile(nginx):
+    """The one handler replaces the other, although asyncio itself has the new one."""
+    _, seen = one(nginx, """
+        seen = []
+        with pair() as (ours, theirs):
+            for debug in (False, True, False):
+                LOOP.set_debug(debug)
+                LOOP.add_reader(ours, lambda debug=debug: (seen.append(debug), ours.recv(1)))
+            LOOP.set_debug(True)
+            LOOP.add_reader(ours, lambda: (seen.append("last"), ours.recv(1)))
+            theirs.send(b"x")
+            while not seen:
+                await asyncio.sleep(0.001)
+            removed = [LOOP.remove_reader(ours), LOOP.remove_reader(ours)]
+        LOOP.set_debug(False)
+        return seen + removed
+        """)
+    assert seen == ["last", True, False]
+
+
+def test_a_loop_for_which_nothing_is_left(nginx):
+    """An attempt to make it leaves nothing; the first after something has been given back makes it."""
+    server = apps.serve(nginx, """
+        import contextlib
+        import socket
+        import ngx_wsgi.asyncio
+        from ngx_wsgi import native
+
+        ours, theirs = socket.socketpair()
+        watches = []
+
+        def descriptors():
+            return len(os.listdir("/proc/self/fd"))
+
+        def at_x(environ, start_response):
+            with contextlib.suppress(OSError):
+                while True:
+                    watches.append(native.watch(ours.fileno(), native.READ, int))
+            before = descriptors()
+            found = {raised(ngx_wsgi.asyncio.get_loop) for _ in range(10)}
+            left = descriptors() - before
+            while watches:
+                watches.pop().cancel()
+            found.add(raised(ngx_wsgi.asyncio.get_loop))
+            return answer(start_response, [left, *sorted(map(str, found))])
+        """, connections=64, check_fds=False)
+    assert server.get("/x").json() == [0, "None", "OSError"]

@@ -120,3 +120,25 @@ def test_the_single_process(nginx):
             return b"alone"
         """, master=False)
     assert server.get("/x").body == b"alone"
+
+
+@pytest.mark.inline_only
+def test_the_loop_of_who_asks_outside_of_it(nginx):
+    """With Python 3.9, locks and queues made there belong to that one."""
+    server = serve(nginx, """
+        lock = asyncio.Lock()
+
+        def at_x(environ, start_response):
+            return answer(start_response, asyncio.get_event_loop() is LOOP)
+
+        async def on_lock(environ):
+            async def other():
+                async with lock:
+                    return b"locked"
+            async with lock:
+                task = asyncio.ensure_future(other())
+                await asyncio.sleep(0.001)
+            return await task
+        """)
+    assert server.get("/x").json() is True
+    assert server.get("/lock").body == b"locked"

@@ -1,10 +1,12 @@
 """How what runs in asyncio ends: with the client, with the time, with the worker."""
 
 import concurrent.futures
+import textwrap
 
 import pytest
 
-from harness.aio import serve
+from harness import apps
+from harness.aio import PRELUDE, serve
 from harness.apps import notes, touch, wait_notes
 from harness.http import Truncated
 from harness.nginx import wait_for
@@ -272,3 +274,33 @@ def test_what_does_not_end(nginx):
     assert notes(server) == ["atexit"]
     assert server.log_lines("tasks did not end in time.*stubborn")
     assert server.log_lines("threads of the default executor did not end in time")
+
+
+def test_what_does_not_end_in_several_interpreters(nginx):
+    """They share the time, so that the exit functions of all of them run."""
+    text = """
+        import atexit
+
+        atexit.register(note, "atexit")
+
+        async def stubborn():
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(3600)
+
+        TASK = LOOP.create_task(stubborn())
+
+        def application(environ, start_response):
+            return answer(start_response, b"up")
+        """
+    names = [f"app{n}" for n in range(4)]
+    server = nginx(
+        "".join(f"location /{name} {{ wsgi_pass {name}.py; }}" for name in names),
+        http="wsgi_enable_subinterpreters on;",
+        apps={f"{name}.py": apps.PRELUDE + PRELUDE + textwrap.dedent(text) for name in names},
+        check_fds=False,
+    )
+    for name in names:
+        assert server.get(f"/{name}").body == b"up"
+    server.stop(timeout=20)
+    assert notes(server) == ["atexit"] * len(names)

@@ -151,6 +151,106 @@ def test_a_task_that_nobody_asks(nginx):
     server.wait_for_log("RuntimeError: planned")
 
 
+def test_what_was_called_soon_comes_before_a_timer_set_later(nginx):
+    server = serve(nginx, """
+        async def on_x(environ):
+            order = []
+
+            def first():
+                LOOP.call_soon(order.append, "soon")
+                LOOP.call_later(0, order.append, "later")
+
+            LOOP.call_later(0.001, first)
+            while len(order) < 2:
+                await asyncio.sleep(0.001)
+            return order
+        """)
+    assert server.get("/x").json() == ["soon", "later"]
+
+
+def test_a_callback_that_fails_is_named(nginx):
+    """It may be C, without a traceback."""
+    server = serve(nginx, """
+        async def on_x(environ):
+            LOOP.call_soon(int, "x")
+            return b"ok"
+        """)
+    assert server.get("/x").body == b"ok"
+    server.wait_for_log("Exception in callback <class 'int'>")
+    server.wait_for_log("ValueError: invalid literal")
+
+
+def test_cancelled_timers_are_thrown_away(nginx):
+    """Long before their time, and with what they lead to; here they are the only thing that asyncio itself would do."""
+    server = serve(nginx, """
+        import gc
+        import weakref
+
+        class Thing:
+            pass
+
+        things = weakref.WeakSet()
+        variable = contextvars.ContextVar("variable")
+
+        async def on_x(environ):
+            thing = Thing()
+            things.add(thing)
+            variable.set(thing)
+            event = asyncio.Event()
+            LOOP.call_soon(event.set)
+            await asyncio.wait_for(event.wait(), 3600)
+            return b"ok"
+
+        def at_count(environ, start_response):
+            gc.collect()
+            return answer(start_response, len(things))
+        """, level="error")
+    with server.connect() as client:
+        for _ in range(900):
+            assert client.request("GET", "/x").status == 200
+    assert server.get("/count").json() < 300
+
+
+def test_closed_loops_are_freed(nginx):
+    """And those that could only half be made leave nothing."""
+    server = serve(nginx, """
+        import gc
+        import weakref
+        from ngx_wsgi.asyncio import Loop
+
+        loops = weakref.WeakSet()
+
+        def at_make(environ, start_response):
+            for _ in range(20):
+                loop = Loop()
+                loops.add(loop)
+                loop.close()
+            return answer(start_response, b"ok")
+
+        def at_count(environ, start_response):
+            gc.collect()
+            return answer(start_response, len(loops))
+        """)
+    assert server.get("/make").body == b"ok"
+    # In the meantime nginx has called for their first turns.
+    wait_for(lambda: server.get("/count").json() <= 1, "they are freed")
+
+
+def test_a_running_loop_is_not_closed(nginx):
+    """And loses nothing by the attempt."""
+    server = serve(nginx, """
+        async def on_x(environ):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                seen = LOOP.create_future()
+                LOOP.add_reader(ours, lambda: (LOOP.remove_reader(ours), seen.set_result(ours.recv(1))))
+                assert raised(LOOP.close) == "RuntimeError"
+                theirs.send(b"x")
+                return await seen
+        """)
+    assert server.get("/x").body == b"x"
+
+
 def test_stop_ends_a_turn_only(nginx):
     server = serve(nginx, """
         async def on_x(environ):
@@ -162,65 +262,6 @@ def test_stop_ends_a_turn_only(nginx):
             return b"on"
         """)
     assert server.get("/x").body == b"on"
-
-
-def test_somebody_runs_the_loop_himself(nginx):
-    """It waits then, and nginx with it; everything else of the loop goes on, before and after."""
-    server = serve(nginx, """
-        ticks = 0
-
-        async def ticking():
-            global ticks
-            while True:
-                await asyncio.sleep(0.001)
-                ticks += 1
-
-        LOOP.create_task(ticking())
-
-        async def echo(reader, writer):
-            writer.write(await reader.readline())
-            writer.close()
-
-        async def call():
-            listening = await asyncio.start_server(echo, "127.0.0.1", 0)
-            reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
-            writer.write(b"line\\n")
-            line = await reader.read()
-            await asyncio.sleep(0.05)
-            writer.close()
-            listening.close()
-            return line
-
-        def at_x(environ, start_response):
-            before = ticks
-            result = LOOP.run_until_complete(call())
-            assert ticks > before
-            assert LOOP.run_until_complete(asyncio.sleep(0.001, 7)) == 7
-            return answer(start_response, result)
-
-        async def nested():
-            work = asyncio.sleep(0)
-            try:
-                LOOP.run_until_complete(work)
-            finally:
-                work.close()
-
-        def at_nested(environ, start_response):
-            return respond(environ, start_response, nested())
-
-        async def on_call(environ):
-            return await call()
-
-        def at_ticks(environ, start_response):
-            return answer(start_response, ticks)
-        """, "location / { wsgi_pass app.py; wsgi_block_warning off; }")
-    assert server.get("/call").body == b"line\n"
-    assert server.get("/x").body == b"line\n"
-    assert server.get("/nested").status == 500
-    server.wait_for_log("raised RuntimeError: This event loop is already running")
-    assert server.get("/call").body == b"line\n"
-    before = server.get("/ticks").json()
-    wait_for(lambda: server.get("/ticks").json() > before, "the task goes on")
 
 
 def test_another_loop_in_a_request(nginx):

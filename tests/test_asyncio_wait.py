@@ -189,3 +189,23 @@ def test_http2(nginx):
     wait_notes(server, "inside", 5)
     touch(server, "go")
     assert [stream.json() for stream in client.finish(*streams)] == [str(n) for n in range(5)]
+
+
+@pytest.mark.parametrize("how", ["b''.join(page(environ, start_response))", "*filter(None, page(environ, start_response))"])
+def test_middleware_that_keeps_the_empty_item(nginx, how):
+    """Nothing could be waited for, ever: it is told instead of asked again and again."""
+    server = serve(nginx, f"""
+        def page(environ, start_response):
+            start_response("200 OK", PLAIN)
+            yield from wait(environ, file("never"))
+
+        def at_x(environ, start_response):
+            return [{how}]
+
+        async def on_y(environ):
+            await asyncio.sleep(0.001)
+            return len(asyncio.all_tasks())
+        """)
+    assert server.get("/x").status == 500
+    server.wait_for_log("raised RuntimeError: the application cannot wait: .* middleware")
+    assert server.get("/y").json() == 1

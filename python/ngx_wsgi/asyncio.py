@@ -18,7 +18,6 @@ import logging
 import traceback
 import weakref
 
-from ngx_wsgi import native
 from ngx_wsgi.loop import Loop
 
 __all__ = ["Loop", "get_loop", "respond", "wait"]
@@ -36,15 +35,20 @@ def get_loop():
     global _loop
     if _loop is None:
         try:
-            native.timer(0, int).cancel()  # refused where a loop could only half be made
             _loop = Loop()
         except RuntimeError as error:
             raise RuntimeError(f"{error}; {_ELSEWHERE}") from None
+        # For whoever asks while it does not run; with Python 3.9, locks and queues that are made outside of a coroutine.
+        asyncio.set_event_loop(_loop)
     elif not _loop.is_here():
         raise RuntimeError(f"the loop belongs to nginx's thread; {_ELSEWHERE}")
     return _loop
 
 
+_SWALLOWED = (
+    "the application cannot wait: the empty item with which it suspends the request did not reach nginx; something "
+    "between them, middleware for instance, takes items without passing them on"
+)
 _ELSEWHERE = "a thread, as with wsgi_threads, has a loop of its own by asyncio.run()"
 
 
@@ -62,6 +66,9 @@ def wait(environ, awaitable):
             resume = suspend()
             future.add_done_callback(lambda _, resume=resume: resume())
             yield b""
+            # The suspension is over now, so this comes too late, unless it has never begun.
+            if not future.done() and resume():
+                raise RuntimeError(_SWALLOWED)
     finally:
         _cancel(future)
     return future.result()

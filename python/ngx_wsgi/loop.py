@@ -10,12 +10,14 @@ mode, and while somebody runs the loop by hand, there is no second part.
 """
 
 import asyncio
-import contextlib
 import contextvars
+import errno
 import functools
+import itertools
 import math
 import os
 import selectors
+import socket
 import sys
 import threading
 import time
@@ -27,6 +29,10 @@ ITERATIONS = 16
 
 # Seconds that nginx's timer is set to at most, as with asyncio's selectors: times may be beyond what nginx can count.
 LONGEST = 24 * 3600
+
+# After so many timers asyncio iterates: then it throws away those that have been cancelled, once they are the majority.
+# Otherwise it might not, until the first of them is due: what sets and cancels timers may all come from the queue.
+TIMERS = 128
 
 
 class Selector(selectors.PollSelector):
@@ -53,7 +59,8 @@ class Selector(selectors.PollSelector):
     def wake(self):
         """Has asyncio's own iteration run soon. From any thread."""
         self.has_work = True
-        self._wake()
+        if not self.is_polling:
+            self._wake()
 
     def wake_in(self, seconds):
         """The same when so much time has passed."""
@@ -188,6 +195,13 @@ def _number(fd):
     return number
 
 
+def _probe():
+    """Raises what would leave a loop half made: RuntimeError, or OSError where nginx or the process has nothing left."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        native.watch(ours.fileno(), native.READ, int).cancel()
+
+
 def _made_by_caller(handle):
     """In debug mode a handle tells where it was made. That is not in this file."""
     trace = getattr(handle, "_source_traceback", None)
@@ -221,7 +235,12 @@ class Loop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self):
-        self._queue = native.queue(self._turn)
+        _probe()
+        # asyncio's transports have 256 KiB for whatever they read. When something larger has been freed, glibc keeps
+        # such memory, instead of getting it from the kernel and giving it back at each read.
+        bytes(1 << 20)
+        self._queue = native.queue()
+        self._timers = itertools.count(1)
         self._nginx = Selector(self._queue.wake, super().stop, lambda: self._queue.run(self._failed, False))
         self._thread = threading.get_ident()
         self._readers = {}
@@ -246,10 +265,15 @@ class Loop(asyncio.SelectorEventLoop):
         self._choose()
 
     def close(self):
+        super().close()
         for fd, flag in list(self._readers):
             self._remove(flag, fd)
-        super().close()
         self._choose()
+
+    def stop(self):
+        # A turn ends by itself; asyncio would keep this for the next one who runs the loop by hand.
+        if not self._is_in_turn:
+            super().stop()
 
     def _learn_hooks(self):
         self._hooks = sys.get_asyncgen_hooks()
@@ -282,11 +306,19 @@ class Loop(asyncio.SelectorEventLoop):
             asyncio._set_running_loop(None)
             sys.set_asyncgen_hooks(*before)
 
-    def _failed(self, handle, exception):
+    def _run_all(self):
+        """Runs the queue while asyncio itself runs."""
+        try:
+            self._queue.run(self._failed, True)
+        finally:
+            self._queue.sleep()
+
+    def _failed(self, handle, exception, function):
         """A function from the queue has raised."""
         if isinstance(exception, (SystemExit, KeyboardInterrupt)):
             raise exception
-        self.call_exception_handler({"message": "Exception in callback", "exception": exception, "handle": handle})
+        message = f"Exception in callback {function!r}"
+        self.call_exception_handler({"message": message, "exception": exception, "handle": handle})
 
     def run_forever(self):
         """Runs until stop() is called, and holds nginx up meanwhile: it never has to be called in a request.
@@ -296,16 +328,9 @@ class Loop(asyncio.SelectorEventLoop):
         if not self.is_here():
             raise RuntimeError("this loop belongs to nginx's thread; another thread uses asyncio.run()")
         before, self._nginx.is_polling = self._nginx.is_polling, True
-        self._choose()
-        # What waits elsewhere comes into asyncio's own hands.
-        super().call_soon(self._queue.run, self._failed, True)
-        for (fd, flag), reader in list(self._readers.items()):
-            self._remove(flag, fd)
-            # Unless it has been closed.
-            with contextlib.suppress(OSError, ValueError):
-                add = self.add_reader if flag == native.READ else self.add_writer
-                add(reader.file, reader.callback, *reader.args)
         try:
+            self._choose()
+            self._give_readers()
             super().run_forever()
         finally:
             self._nginx.is_polling = before
@@ -313,16 +338,38 @@ class Loop(asyncio.SelectorEventLoop):
             if not self.is_closed():
                 self._nginx.wake()
 
+    def _give_readers(self):
+        """Gives the descriptors of applications into asyncio's hands."""
+        for (fd, flag), reader in list(self._readers.items()):
+            self._remove(flag, fd)
+            add = self.add_reader if flag == native.READ else self.add_writer
+            try:
+                add(reader.file, reader.callback, *reader.args)
+            except (OSError, ValueError) as error:
+                # One that has been closed is nobody's loss.
+                if getattr(error, "errno", errno.EBADF) != errno.EBADF:
+                    self.call_exception_handler({"message": f"{reader.file!r} is not watched any more", "exception": error})
+
     # -- functions to be called ---------------------------------------------------------------------------------------
 
     def _choose(self):
-        """Chooses where call_soon() puts its functions: the queue, unless asyncio itself has to see them."""
-        self._is_direct = not (self._nginx.is_polling or self.get_debug() or self.is_closed())
+        """Chooses where call_soon() puts its functions: the queue, unless asyncio itself has to see them.
+
+        And what calls for those in the queue: nginx, unless it is held up.
+        """
+        is_polling, is_closed = self._nginx.is_polling, self.is_closed()
+        self._is_direct = not (is_polling or self.get_debug() or is_closed)
         if self._is_direct:
             # In the place of the method below, so that nothing is between asyncio and the queue.
             self.call_soon = self._queue.call_soon
         else:
             self.__dict__.pop("call_soon", None)
+        if is_closed:
+            self._queue.bell(None)
+        elif is_polling:
+            self._queue.bell(functools.partial(super().call_soon_threadsafe, self._run_all))
+        else:
+            self._queue.bell(functools.partial(native.post, self._turn))
 
     def call_soon(self, callback, *args, context=None):
         if self.get_debug() and not self.is_here():
@@ -334,17 +381,15 @@ class Loop(asyncio.SelectorEventLoop):
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         if self._is_direct:
-            handle = self._queue.call_soon(callback, *args, context=context)
-            if not self._is_direct:
-                # In this very moment nginx's thread has begun to run the loop by hand.
-                super().call_soon_threadsafe(self._queue.run, self._failed, True)
-            return handle
+            return self._queue.call_soon(callback, *args, context=context)
         return _made_by_caller(super().call_soon_threadsafe(callback, *args, context=context))
 
     def call_at(self, when, callback, *args, context=None):
         handle = super().call_at(when, callback, *args, context=context)
         if not self._nginx.is_polling:
             self._nginx.wake_in(max(0, when - self.time()))
+            if not next(self._timers) % TIMERS:
+                self._nginx.wake()
         return _made_by_caller(handle)
 
     # -- descriptors of applications; those of transports are with the selector ---------------------------------------
@@ -366,9 +411,9 @@ class Loop(asyncio.SelectorEventLoop):
     def _add(self, flag, file, callback, args):
         """False if asyncio is to see to it: it may have a transport there, which it would tell."""
         fd = _number(file)
+        self._remove(flag, fd)
         if not self._is_direct or self._nginx.has(fd):
             return False
-        self._remove(flag, fd)
         reader = _Reader(file, callback, args)
         on_ready = functools.partial(self._on_ready, (fd, flag), reader, contextvars.copy_context())
         reader.watch = native.watch(fd, flag, on_ready)

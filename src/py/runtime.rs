@@ -11,7 +11,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::ffi;
 
@@ -171,8 +171,8 @@ fn check(status: ffi::PyStatus) -> Result<(), String> {
 }
 
 /// Ends Python in this process: `last_work`, then the functions registered with `atexit`, for at most `limit`
-/// together; when it is over `on_timeout` is called and the process ends at once. What runs in the event loop gets
-/// `patience` of that.
+/// together; when it is over `on_timeout` is called and the process ends at once. What runs in the event loops of
+/// all interpreters gets `patience` of that.
 ///
 /// CPython is not finalised, because threads of applications may still run. They are stopped where they
 /// next need the interpreter: this thread keeps it while the process exits.
@@ -195,9 +195,14 @@ pub fn stop(
         }
     });
     last_work();
-    for interpreter in Interpreter::all() {
+    let interpreters = Interpreter::all();
+    let until = Instant::now() + patience;
+    for (done, interpreter) in interpreters.iter().enumerate() {
+        // What one does not need is the others'.
+        let share =
+            until.saturating_duration_since(Instant::now()) / (interpreters.len() - done) as u32;
         interpreter.enter(|py| {
-            if let Err(error) = interpreter.package().run_exit_functions(py, patience) {
+            if let Err(error) = interpreter.package().run_exit_functions(py, share) {
                 error.write_unraisable(py, None);
             }
         });

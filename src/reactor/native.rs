@@ -143,17 +143,15 @@ struct MakeQueue;
 
 impl Method<Native> for MakeQueue {
     const NAME: &'static CStr = c"queue";
-    const DOC: &'static CStr = c"queue(turn) -> Queue\n\nA queue for which turn() is called.";
+    const DOC: &'static CStr = c"queue() -> Queue\n\nAn empty one.";
 
     fn call<'py>(
         this: &Instance<'py, Native>,
-        args: &[Borrowed<'_, 'py, PyAny>],
+        _args: &[Borrowed<'_, 'py, PyAny>],
         _keyword: Option<Borrowed<'_, 'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let [turn] = args else { return Err(PyTypeError::new_err("queue() takes a function")) };
         let native = this.get();
-        let queue = Queue::new(native.callback(turn)?, native.handle);
-        Ok(native.queue.instance(this.py(), queue)?.as_any().clone())
+        Ok(native.queue.instance(this.py(), Queue::new(native.handle))?.as_any().clone())
     }
 }
 

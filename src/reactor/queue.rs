@@ -14,15 +14,15 @@ use pyo3::types::{PyBool, PyTuple};
 
 use crate::py::{Class, Context, HeapType, Instance, Kept, Method, Methods};
 
-use super::Callback;
 use super::turn::SHARE;
 
 /// The queue of one loop. Any thread adds to it, one thread empties it; all under the GIL.
 pub struct Queue {
     handles: RefCell<VecDeque<Kept<Handle>>>,
-    /// Whether `turn` has been called for, or runs.
+    /// Whether the bell has been rung, and those who come are not done.
     is_awake: Cell<bool>,
-    turn: Callback,
+    /// Called, in whatever thread, when there is something in it.
+    bell: RefCell<Option<Py<PyAny>>>,
     handle: &'static HeapType<Handle>,
 }
 
@@ -39,16 +39,26 @@ struct Call {
 }
 
 impl Queue {
-    /// A queue for which `turn` is called, on nginx's thread, when there is something in it.
-    pub fn new(turn: Callback, handle: &'static HeapType<Handle>) -> Self {
-        Self { handles: RefCell::default(), is_awake: Cell::new(false), turn, handle }
+    pub fn new(handle: &'static HeapType<Handle>) -> Self {
+        let (handles, bell) = (RefCell::default(), RefCell::default());
+        Self { handles, is_awake: Cell::new(false), bell, handle }
     }
 
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        if self.is_awake.replace(true) {
+        if self.is_awake.get() {
             return Ok(());
         }
-        self.turn.clone_ref(py).post()
+        let Some(bell) = self.bell.borrow().as_ref().map(|bell| bell.clone_ref(py)) else {
+            return Ok(());
+        };
+        self.is_awake.set(true);
+        bell.call0(py).inspect_err(|_| self.is_awake.set(false)).map(drop)
+    }
+
+    /// Nobody is called for any more; somebody is again if there is something left.
+    fn sleep(&self, py: Python<'_>) -> PyResult<()> {
+        self.is_awake.set(false);
+        if self.handles.borrow().is_empty() { Ok(()) } else { self.wake(py) }
     }
 
     /// Calls the next function. False if there is none.
@@ -59,7 +69,7 @@ impl Queue {
         let Some(call) = handle.get().call.take() else { return Ok(true) };
         let called = call.context.run(py, || call.function.call1(py, call.arguments.bind(py)));
         if let Err(error) = called.and_then(|result| result) {
-            let tell = || failed.call1((handle.as_any(), error.into_value(py)));
+            let tell = || failed.call1((handle.as_any(), error.into_value(py), &call.function));
             // In the function's context, as asyncio does since 3.12.
             call.context.run(py, tell)??;
         }
@@ -72,7 +82,7 @@ impl Class for Queue {
     const DOC: &'static CStr = c"Functions that are to be called soon.";
 
     fn methods(methods: &mut Methods<Self>) {
-        methods.add::<CallSoon>().add::<Wake>().add::<Run>().add::<Sleep>();
+        methods.add::<CallSoon>().add::<Wake>().add::<Run>().add::<Sleep>().add::<Bell>();
     }
 }
 
@@ -109,7 +119,7 @@ impl Method<Queue> for CallSoon {
         let handle = queue.handle.instance(py, handle)?;
         let object = handle.as_any().clone();
         queue.handles.borrow_mut().push_back(handle.unbind());
-        queue.wake(py)?;
+        queue.wake(py).inspect_err(|_| drop(object.call_method0("cancel")))?;
         Ok(object)
     }
 }
@@ -134,9 +144,9 @@ struct Run;
 
 impl Method<Queue> for Run {
     const NAME: &'static CStr = c"run";
-    const DOC: &'static CStr = c"run(failed, everything: bool)\n\nCalls what is in the queue, and what is added \
-        meanwhile, for as long as a turn may take or until there is nothing left; failed(handle, exception) for what \
-        raises.";
+    const DOC: &'static CStr = c"run(failed, everything: bool)\n\nCalls what is in the queue: all that is there \
+        now, or that and what is added meanwhile for as long as a turn may take. failed(handle, exception, callback) \
+        is called for what raises.";
 
     fn call<'py>(
         this: &Instance<'py, Queue>,
@@ -148,7 +158,12 @@ impl Method<Queue> for Run {
             return Err(PyTypeError::new_err("run() takes failed and everything"));
         };
         let (begun, everything) = (Instant::now(), everything.is_truthy()?);
-        while (everything || begun.elapsed() < SHARE) && this.get().call_next(py, failed)? {}
+        let most = if everything { this.get().handles.borrow().len() } else { usize::MAX };
+        for _ in 0..most {
+            if !(everything || begun.elapsed() < SHARE) || !this.get().call_next(py, failed)? {
+                break;
+            }
+        }
         Ok(py.None().into_bound(py))
     }
 }
@@ -165,12 +180,30 @@ impl Method<Queue> for Sleep {
         _args: &[Borrowed<'_, 'py, PyAny>],
         _keyword: Option<Borrowed<'_, 'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let queue = this.get();
-        queue.is_awake.set(false);
-        if !queue.handles.borrow().is_empty() {
-            queue.wake(this.py())?;
-        }
+        this.get().sleep(this.py())?;
         Ok(this.py().None().into_bound(this.py()))
+    }
+}
+
+struct Bell;
+
+impl Method<Queue> for Bell {
+    const NAME: &'static CStr = c"bell";
+    const DOC: &'static CStr = c"bell(function)\n\nHas function() called from now on when there is something in the \
+        queue, in the thread that adds it; it is to call for somebody who calls run(), and sleep() then. None: nobody.";
+
+    fn call<'py>(
+        this: &Instance<'py, Queue>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let [function] = args else { return Err(PyTypeError::new_err("bell() takes a function")) };
+        let (py, queue) = (this.py(), this.get());
+        let function = (!function.is_none()).then(|| (*function).to_owned().unbind());
+        let before = queue.bell.replace(function);
+        drop(before);
+        queue.sleep(py)?;
+        Ok(py.None().into_bound(py))
     }
 }
 
