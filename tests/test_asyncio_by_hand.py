@@ -87,6 +87,32 @@ def test_it_is_stopped_in_a_turn_of_nginx_before(nginx):
     assert server.get("/stopped").body == b"one round"
 
 
+def test_a_transport_has_the_number_of_a_closed_reader(nginx):
+    server = serve(nginx, """
+        async def work():
+            ours, theirs = socket.socketpair()
+            number = ours.fileno()
+            LOOP.add_reader(number, int)
+            ours.close()
+            again = socket.socket(fileno=os.dup(theirs.fileno()))
+            assert again.fileno() == number
+            theirs.close()
+            await LOOP.create_connection(asyncio.Protocol, sock=again)
+
+        TASK = LOOP.create_task(work())
+
+        async def on_sleep(environ):
+            await asyncio.sleep(0.001)
+            return TASK.done() and TASK.exception() is None
+
+        def at_run(environ, start_response):
+            return answer(start_response, LOOP.run_until_complete(asyncio.sleep(0.001, b"run")))
+        """, check_fds=False)
+    assert server.get("/sleep").json() is True
+    assert server.get("/run").body == b"run"
+    assert server.get("/sleep").json() is True
+
+
 def test_it_fails_at_once(nginx):
     """A closed loop. It is nobody's again, neither nginx's nor of who ran it."""
     server = serve(nginx, """

@@ -345,8 +345,8 @@ class Loop(asyncio.SelectorEventLoop):
             add = self.add_reader if flag == native.READ else self.add_writer
             try:
                 add(reader.file, reader.callback, *reader.args)
-            except (OSError, ValueError) as error:
-                # One that has been closed is nobody's loss.
+            except (OSError, RuntimeError, ValueError) as error:
+                # One that has been closed is nobody's loss; a transport may have its number.
                 if getattr(error, "errno", errno.EBADF) != errno.EBADF:
                     self.call_exception_handler({"message": f"{reader.file!r} is not watched any more", "exception": error})
 
