@@ -105,13 +105,22 @@ pub fn open() {
 
 /// Runs a slice of `job`: what its application asks for meanwhile concerns this job.
 pub fn during<R>(job: &Job, f: impl FnOnce() -> R) -> R {
+    with_current(Some(job), f)
+}
+
+/// Runs what concerns no request, although it may be called by the application of one.
+fn outside<R>(f: impl FnOnce() -> R) -> R {
+    with_current(None, f)
+}
+
+fn with_current<R>(job: Option<*const Job>, f: impl FnOnce() -> R) -> R {
     struct Before(Option<*const Job>);
     impl Drop for Before {
         fn drop(&mut self) {
             CURRENT.set(self.0);
         }
     }
-    let _before = Before(CURRENT.replace(Some(job)));
+    let _before = Before(CURRENT.replace(job));
     f()
 }
 

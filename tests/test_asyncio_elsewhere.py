@@ -142,3 +142,17 @@ def test_the_loop_of_who_asks_outside_of_it(nginx):
         """)
     assert server.get("/x").json() is True
     assert server.get("/lock").body == b"locked"
+
+
+def test_tasks_are_not_part_of_a_request_that_runs_the_loop(nginx):
+    server = serve(nginx, """
+        async def look(environ):
+            return raised(environ["ngx.sleep"], 1)
+
+        def at_run(environ, start_response):
+            found = LOOP.run_until_complete(look(environ))
+            start_response("200 OK", PLAIN)
+            yield b""
+            yield str(found).encode()
+        """)
+    assert server.get("/run").body == b"RuntimeError"

@@ -331,7 +331,8 @@ class Loop(asyncio.SelectorEventLoop):
         try:
             self._choose()
             self._give_readers()
-            super().run_forever()
+            # Tasks are not part of the request whose application does this.
+            native.outside(super().run_forever)
         finally:
             self._nginx.is_polling = before
             self._choose()

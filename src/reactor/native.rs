@@ -36,6 +36,7 @@ pub fn install(py: Python<'_>, interpreter: &'static Interpreter) -> PyResult<()
     module.setattr("timer", native.method::<SetTimer>()?)?;
     module.setattr("post", native.method::<Post>()?)?;
     module.setattr("queue", native.method::<MakeQueue>()?)?;
+    module.setattr("outside", native.method::<Outside>()?)?;
     module.setattr("request", native.method::<CurrentRequest>()?)?;
     py.import("sys")?.getattr("modules")?.set_item("ngx_wsgi.native", &module)?;
     py.import("ngx_wsgi")?.setattr("native", module)
@@ -152,6 +153,25 @@ impl Method<Native> for MakeQueue {
     ) -> PyResult<Bound<'py, PyAny>> {
         let native = this.get();
         Ok(native.queue.instance(this.py(), Queue::new(native.handle))?.as_any().clone())
+    }
+}
+
+struct Outside;
+
+impl Method<Native> for Outside {
+    const NAME: &'static CStr = c"outside";
+    const DOC: &'static CStr =
+        c"outside(function)\n\nWhat function() returns, which concerns no request.";
+
+    fn call<'py>(
+        _this: &Instance<'py, Native>,
+        args: &[Borrowed<'_, 'py, PyAny>],
+        _keyword: Option<Borrowed<'_, 'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let [function] = args else {
+            return Err(PyTypeError::new_err("outside() takes a function"));
+        };
+        super::outside(|| function.call0())
     }
 }
 
