@@ -224,6 +224,7 @@ def test_closed_loops_are_freed(nginx):
             for _ in range(20):
                 loop = Loop()
                 loops.add(loop)
+                loop.call_soon(loop.time)
                 loop.close()
             return answer(start_response, b"ok")
 

@@ -191,7 +191,8 @@ def test_http2(nginx):
     assert [stream.json() for stream in client.finish(*streams)] == [str(n) for n in range(5)]
 
 
-@pytest.mark.parametrize("how", ["b''.join(page(environ, start_response))", "*filter(None, page(environ, start_response))"])
+@pytest.mark.parametrize("how", [
+    "b''.join(page(environ, start_response))", "*filter(None, page(environ, start_response))"])
 def test_middleware_that_keeps_the_empty_item(nginx, how):
     """Nothing could be waited for, ever: it is told instead of asked again and again."""
     server = serve(nginx, f"""

@@ -38,7 +38,7 @@ def get_loop():
             _loop = Loop()
         except RuntimeError as error:
             raise RuntimeError(f"{error}; {_ELSEWHERE}") from None
-        # For whoever asks while it does not run; with Python 3.9, locks and queues that are made outside of a coroutine.
+        # For whoever asks while it does not run; with Python 3.9, locks that are made outside of a coroutine.
         asyncio.set_event_loop(_loop)
     elif not _loop.is_here():
         raise RuntimeError(f"the loop belongs to nginx's thread; {_ELSEWHERE}")

@@ -196,7 +196,7 @@ def _number(fd):
 
 
 def _probe():
-    """Raises what would leave a loop half made: RuntimeError, or OSError where nginx or the process has nothing left."""
+    """Raises what would leave a loop half made: RuntimeError, OSError if nginx or the process has nothing left."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         native.watch(ours.fileno(), native.READ, int).cancel()
@@ -231,7 +231,7 @@ class Loop(asyncio.SelectorEventLoop):
     """asyncio's own loop for selectors, which runs whenever nginx has something for it, and not in between.
 
     Between its turns is_running() is False, and what is added then (call_soon, create_task, add_reader) wakes it.
-    stop() ends a turn; the next one follows. Raises RuntimeError where nginx's event loop is not.
+    stop() ends a turn at most; the next one follows. Raises RuntimeError where nginx's event loop is not.
     """
 
     def __init__(self):
@@ -342,14 +342,15 @@ class Loop(asyncio.SelectorEventLoop):
     def _give_readers(self):
         """Gives the descriptors of applications into asyncio's hands."""
         for (fd, flag), reader in list(self._readers.items()):
+            file = reader.file
             self._remove(flag, fd)
             add = self.add_reader if flag == native.READ else self.add_writer
             try:
-                add(reader.file, reader.callback, *reader.args)
+                add(file, reader.callback, *reader.args)
             except (OSError, RuntimeError, ValueError) as error:
                 # One that has been closed is nobody's loss; a transport may have its number.
                 if getattr(error, "errno", errno.EBADF) != errno.EBADF:
-                    self.call_exception_handler({"message": f"{reader.file!r} is not watched any more", "exception": error})
+                    self.call_exception_handler({"message": f"{file!r} is not watched any more", "exception": error})
 
     # -- functions to be called ---------------------------------------------------------------------------------------
 

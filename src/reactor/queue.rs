@@ -190,7 +190,8 @@ struct Bell;
 impl Method<Queue> for Bell {
     const NAME: &'static CStr = c"bell";
     const DOC: &'static CStr = c"bell(function)\n\nHas function() called from now on when there is something in the \
-        queue, in the thread that adds it; it is to call for somebody who calls run(), and sleep() then. None: nobody.";
+        queue, in the thread that adds it; it is to call for somebody who calls run(), and sleep() then. None: \
+        nobody, and what is in it goes.";
 
     fn call<'py>(
         this: &Instance<'py, Queue>,
@@ -200,8 +201,10 @@ impl Method<Queue> for Bell {
         let [function] = args else { return Err(PyTypeError::new_err("bell() takes a function")) };
         let (py, queue) = (this.py(), this.get());
         let function = (!function.is_none()).then(|| (*function).to_owned().unbind());
-        let before = queue.bell.replace(function);
-        drop(before);
+        if function.is_none() {
+            drop(queue.handles.take());
+        }
+        drop(queue.bell.replace(function));
         queue.sleep(py)?;
         Ok(py.None().into_bound(py))
     }
