@@ -367,11 +367,11 @@ class Loop(asyncio.SelectorEventLoop):
         else:
             self.__dict__.pop("call_soon", None)
         if is_closed:
-            self._queue.bell(None)
+            self._queue.bell(None, False)
         elif is_polling:
-            self._queue.bell(functools.partial(super().call_soon_threadsafe, self._run_all))
+            self._queue.bell(functools.partial(super().call_soon_threadsafe, self._run_all), False)
         else:
-            self._queue.bell(functools.partial(native.post, self._turn))
+            self._queue.bell(self._turn, True)
 
     def call_soon(self, callback, *args, context=None):
         if self.get_debug() and not self.is_here():

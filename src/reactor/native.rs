@@ -152,7 +152,8 @@ impl Method<Native> for MakeQueue {
         _keyword: Option<Borrowed<'_, 'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let native = this.get();
-        Ok(native.queue.instance(this.py(), Queue::new(native.handle))?.as_any().clone())
+        let queue = Queue::new(native.interpreter, native.handle);
+        Ok(native.queue.instance(this.py(), queue)?.as_any().clone())
     }
 }
 

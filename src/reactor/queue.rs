@@ -12,8 +12,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 
-use crate::py::{Class, Context, HeapType, Instance, Kept, Method, Methods};
+use crate::py::{Class, Context, HeapType, Instance, Interpreter, Kept, Method, Methods};
 
+use super::Callback;
 use super::turn::SHARE;
 
 /// The queue of one loop. Any thread adds to it, one thread empties it; all under the GIL.
@@ -21,9 +22,31 @@ pub struct Queue {
     handles: RefCell<VecDeque<Kept<Handle>>>,
     /// Whether the bell has been rung, and those who come are not done.
     is_awake: Cell<bool>,
-    /// Called, in whatever thread, when there is something in it.
-    bell: RefCell<Option<Py<PyAny>>>,
+    /// Rung when there is something in it.
+    bell: RefCell<Option<Bell>>,
+    interpreter: &'static Interpreter,
     handle: &'static HeapType<Handle>,
+}
+
+/// A function that calls for somebody who empties a queue, or who does.
+struct Bell {
+    function: Callback,
+    /// Whether nginx's thread calls it, or whoever adds something.
+    is_posted: bool,
+}
+
+impl Bell {
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { function: self.function.clone_ref(py), is_posted: self.is_posted }
+    }
+
+    fn ring(self, py: Python<'_>) -> PyResult<()> {
+        if self.is_posted {
+            self.function.post()
+        } else {
+            self.function.function.call0(py).map(drop)
+        }
+    }
 }
 
 /// A function in the queue, as asyncio.Handle.
@@ -39,9 +62,9 @@ struct Call {
 }
 
 impl Queue {
-    pub fn new(handle: &'static HeapType<Handle>) -> Self {
+    pub fn new(interpreter: &'static Interpreter, handle: &'static HeapType<Handle>) -> Self {
         let (handles, bell) = (RefCell::default(), RefCell::default());
-        Self { handles, is_awake: Cell::new(false), bell, handle }
+        Self { handles, is_awake: Cell::new(false), bell, interpreter, handle }
     }
 
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
@@ -52,7 +75,7 @@ impl Queue {
             return Ok(());
         };
         self.is_awake.set(true);
-        bell.call0(py).inspect_err(|_| self.is_awake.set(false)).map(drop)
+        bell.ring(py).inspect_err(|_| self.is_awake.set(false))
     }
 
     /// Nobody is called for any more; somebody is again if there is something left.
@@ -82,7 +105,7 @@ impl Class for Queue {
     const DOC: &'static CStr = c"Functions that are to be called soon.";
 
     fn methods(methods: &mut Methods<Self>) {
-        methods.add::<CallSoon>().add::<Wake>().add::<Run>().add::<Sleep>().add::<Bell>();
+        methods.add::<CallSoon>().add::<Wake>().add::<Run>().add::<Sleep>().add::<SetBell>();
     }
 }
 
@@ -185,26 +208,34 @@ impl Method<Queue> for Sleep {
     }
 }
 
-struct Bell;
+struct SetBell;
 
-impl Method<Queue> for Bell {
+impl Method<Queue> for SetBell {
     const NAME: &'static CStr = c"bell";
-    const DOC: &'static CStr = c"bell(function)\n\nHas function() called from now on when there is something in the \
-        queue, in the thread that adds it; it is to call for somebody who calls run(), and sleep() then. None: \
-        nobody, and what is in it goes.";
+    const DOC: &'static CStr = c"bell(function, posted: bool)\n\nHas function() called from now on when there is \
+        something in the queue, on nginx's thread or by whoever adds it: it calls run() and then sleep(), or for \
+        somebody who does. None: nobody is called, and what is in it goes.";
 
     fn call<'py>(
         this: &Instance<'py, Queue>,
         args: &[Borrowed<'_, 'py, PyAny>],
         _keyword: Option<Borrowed<'_, 'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let [function] = args else { return Err(PyTypeError::new_err("bell() takes a function")) };
+        let [function, is_posted] = args else {
+            return Err(PyTypeError::new_err("bell() takes a function, and whether it is posted"));
+        };
         let (py, queue) = (this.py(), this.get());
-        let function = (!function.is_none()).then(|| (*function).to_owned().unbind());
-        if function.is_none() {
+        let bell = if function.is_none() {
             drop(queue.handles.take());
-        }
-        drop(queue.bell.replace(function));
+            None
+        } else {
+            let (interpreter, function) = (queue.interpreter, (*function).to_owned().unbind());
+            Some(Bell {
+                function: Callback { interpreter, function },
+                is_posted: is_posted.is_truthy()?,
+            })
+        };
+        drop(queue.bell.replace(bell));
         queue.sleep(py)?;
         Ok(py.None().into_bound(py))
     }
