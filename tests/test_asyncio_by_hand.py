@@ -6,7 +6,7 @@ from harness.aio import serve
 from harness.apps import wait_notes
 from harness.nginx import wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 
 def test_somebody_runs_the_loop_himself(nginx):

@@ -5,7 +5,7 @@ import pytest
 from harness.aio import serve
 from harness.apps import wait_notes
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 SLOW = """
     def hold():

@@ -7,7 +7,7 @@ from harness.aio import serve
 from harness.apps import notes
 from harness.nginx import cpu, open_fds
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 PAIR = """
     @contextlib.contextmanager

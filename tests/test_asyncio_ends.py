@@ -11,7 +11,7 @@ from harness.apps import notes, touch, wait_notes
 from harness.http import Truncated
 from harness.nginx import wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 WAITING = """
     async def hang():

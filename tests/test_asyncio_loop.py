@@ -8,7 +8,7 @@ from harness.aio import serve
 from harness.apps import notes, touch, wait_notes
 from harness.nginx import cpu, wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 
 @pytest.mark.parametrize("how", [

@@ -6,7 +6,7 @@ from harness.aio import serve
 from harness.apps import in_kernel, settled, touch, wait_notes
 from harness.http import Truncated
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 
 @pytest.mark.parametrize("body", [

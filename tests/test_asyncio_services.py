@@ -7,7 +7,7 @@ import pytest
 from harness.aio import serve
 from harness.nginx import certificate, open_fds, wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 
 def returned(nginx, work, **options):

@@ -4,7 +4,7 @@ import pytest
 
 from harness.asynchronous import serve
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     def later(call):

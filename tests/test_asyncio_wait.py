@@ -8,7 +8,7 @@ import pytest
 from harness.aio import serve
 from harness.apps import touch, wait_notes
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 
 def test_results_and_exceptions(nginx):

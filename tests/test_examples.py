@@ -15,6 +15,8 @@ from harness.examples import EXAMPLES, Browser
 from harness.nginx import Nginx, cpu, wait_for
 from harness.venv import frameworks
 
+pytestmark = pytest.mark.once
+
 
 def test_every_link_of_the_index_page(site):
     page = site.get("/")

@@ -8,6 +8,8 @@ from harness.asynchronous import answers, ask
 from harness.nginx import wait_for
 from harness.postgres import Database, Postgres, program
 
+pytestmark = pytest.mark.once
+
 SLOW = r"Waited (\d+\.\d{3}) s for a connection, (\d+\.\d{3}) s for PostgreSQL; (\d+) others .* of worker (\d+)\.\n"
 
 

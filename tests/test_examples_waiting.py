@@ -5,7 +5,11 @@ import json
 import re
 import threading
 
+import pytest
+
 from harness.nginx import wait_for
+
+pytestmark = pytest.mark.once
 
 SLEPT = r"Slept for (\d\.\d{3}) s in worker \d+, beside (\d+) others\.\n"
 

@@ -50,7 +50,8 @@ class Remote:
 class Native:
     """ngx_wsgi.native, for any thread."""
 
-    READ, WRITE, post, queue = native.READ, native.WRITE, native.post, native.queue
+    READ, WRITE = native.READ, native.WRITE
+    post, queue, outside = native.post, native.queue, native.outside
 
     @staticmethod
     def watch(fd, flags, callback):
