@@ -130,7 +130,7 @@ struct Set;
 impl Method<Watch> for Set {
     const NAME: &'static CStr = c"set";
     const DOC: &'static CStr =
-        c"set(flags: int)\n\nChanges what is waited for; 0 cancels.\n\nRaises\
+        c"set(flags: int)\n\nChanges what is waited for; 0 cancels.\n\nRaises \
         RuntimeError if it has been cancelled.";
 
     fn call<'py>(
