@@ -228,18 +228,34 @@ def test_reloading(site):
 
 
 def test_threads(site):
-    """While threads sleep, the event loop of their worker tells what they do, and everything else goes on."""
-    clients = [site.connect() for _ in range(8)]
+    """While threads sleep, the event loop of their worker tells what they do, and everything else goes on.
+
+    Each worker has threads of its own, so who watches must be connected to the one that the others keep busy.
+    """
+    workers = {}
+    while not any(len(clients) == 6 for clients in workers.values()):
+        client = site.connect()
+        workers.setdefault(threads_of(client)["worker"], []).append(client)
+    watching, *clients = max(workers.values(), key=len)
     for client in clients:
         client.send_request("GET", "/threads/wait?seconds=1")
-    pages = [site.get("/threads/").text for _ in range(10)]
+    wait_for(lambda: threads_of(watching)["busy"] == "4", "all four threads are busy")
     assert site.get("/hello").status == 200
-    assert any(re.search(r"<h1>[1-4] of [1-4] threads busy</h1>", page) for page in pages), pages[0]
     for client in clients:
         answer = client.read_response()
         assert answer.status == 200
         assert re.fullmatch(r"\S+ of worker \d+ has slept for 1\.\d{3} s\n", answer.text)
-    assert all("idle" in site.get("/threads/").text for _ in range(4))
+    assert threads_of(watching) | {"page": ""} == {"busy": "0", "known": "4", "worker": max(
+        workers, key=lambda worker: len(workers[worker])), "page": ""}
+    assert threads_of(watching)["page"].count("<td>idle</td>") == 4
+
+
+def threads_of(client):
+    """What the page tells the client about the threads of its worker."""
+    client.send_request("GET", "/threads/")
+    page = client.read_response().text
+    found = re.search(r"<h1>(?P<busy>\d) of (?P<known>\d) threads busy</h1>.* of worker (?P<worker>\d+) ", page, re.S)
+    return {**found.groupdict(), "page": page}
 
 
 def test_status(site):
