@@ -17,9 +17,9 @@ mod runtime;
 mod text;
 
 pub use block::PyBlock;
-pub use class::{Class, HeapType, Instance, Kept, Method, Methods};
+pub use class::{Class, HeapType, Instance, Kept, Method, Methods, references};
 pub use context::Context;
-pub use dict::set_default;
+pub use dict::{set, set_default};
 pub use guarded::Guarded;
 pub use handle::Handle;
 pub use interpreter::Interpreter;

@@ -14,6 +14,8 @@ mod file_wrapper;
 mod head;
 mod input;
 mod keys;
+mod lent;
+mod memo;
 mod meter;
 mod mount;
 mod snapshot;

@@ -327,11 +327,12 @@ fn end(py: Python<'_>, domain: &Domain, job: &Job) {
     // What it waits for goes before close(), which may close the descriptors.
     reactor::end(py, job);
     let exchange = job.exchange.take();
-    if let Some(exchange) = exchange
-        && let Err(raised) = exchange.end(py, &domain.gateway)
-    {
-        let failure = report::describe_close(py, domain, &job.service().app, &raised);
-        job.request().log().write_all(Level::Error, &failure.text, &failure.traceback);
+    if let Some(exchange) = exchange {
+        if let Err(raised) = exchange.end(py, &domain.gateway) {
+            let failure = report::describe_close(py, domain, &job.service().app, &raised);
+            job.request().log().write_all(Level::Error, &failure.text, &failure.traceback);
+        }
+        exchange.give_back(py, &domain.gateway);
     }
     job.release();
 }

@@ -183,7 +183,11 @@ impl<B: Block> Output<B> {
             .blocks(&blocks, &mut self.copies)
             .and_then(|()| chain.close(last, self.is_buffering));
         let chain = chain.first;
-        self.parked.extend(blocks);
+        if self.parked.is_empty() {
+            self.parked = blocks;
+        } else {
+            self.parked.extend(blocks);
+        }
         self.pass(built, chain, last)
     }
 

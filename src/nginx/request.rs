@@ -453,6 +453,16 @@ impl<'r> Iterator for Headers<'r> {
             }
         }
     }
+
+    /// Deleted ones count as well.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let next = |part: &&'r ngx_list_part_t| {
+            // SAFETY: as above.
+            unsafe { part.next.as_ref() }
+        };
+        let listed: usize = core::iter::successors(self.part, next).map(|part| part.nelts).sum();
+        (0, Some(listed - self.index + usize::from(self.authority.is_some())))
+    }
 }
 
 /// The bytes of a string in a pool.

@@ -167,10 +167,21 @@ struct SyncDef(ffi::PyMethodDef);
 // SAFETY: read only, and the pointers in it are to constants.
 unsafe impl Sync for SyncDef {}
 
+/// How many references to `object` there are.
+pub fn references(object: &Py<PyAny>) -> isize {
+    // SAFETY: reads the count of a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) as isize }
+}
+
 /// A kept reference to an instance. To be dropped while attached.
 pub struct Kept<T: Class>(Py<PyAny>, PhantomData<fn() -> T>);
 
 impl<T: Class> Kept<T> {
+    /// How many references to the instance there are, this one included.
+    pub fn references(&self) -> isize {
+        references(&self.0)
+    }
+
     /// The instance again.
     pub fn bind<'py>(&self, py: Python<'py>) -> Instance<'py, T> {
         Instance(self.0.bind(py).clone(), PhantomData)

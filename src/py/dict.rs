@@ -4,6 +4,15 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+/// Sets `dict[key]`.
+pub fn set<T>(dict: &Bound<'_, PyDict>, key: &Py<PyString>, value: &Bound<'_, T>) -> PyResult<()> {
+    // SAFETY: attached, the arguments are valid objects.
+    match unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(PyErr::fetch(dict.py())),
+    }
+}
+
 /// Sets `dict[key]` unless it is set, with one look-up; returns the value that was there.
 pub fn set_default<'py>(
     dict: &Bound<'py, PyDict>,

@@ -23,6 +23,11 @@ impl<T> Guarded<T> {
         f(&self.0.borrow())
     }
 
+    /// What `f` says of the value that it changes. `f` must neither give the GIL up nor come back here.
+    pub fn with_mut<R>(&self, _py: Python<'_>, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.0.borrow_mut())
+    }
+
     /// Puts another value in place and returns the one before, whose destructors may come back here.
     #[must_use]
     pub fn replace(&self, _py: Python<'_>, value: T) -> T {

@@ -98,6 +98,30 @@ impl Draft {
         self.given.get()
     }
 
+    /// Forgets the response: another one is to begin.
+    pub fn clear(&self) {
+        // All of them, whatever is added.
+        let Self {
+            head,
+            is_called,
+            is_committed,
+            declared,
+            is_buffering,
+            held,
+            held_length,
+            given,
+            has_written,
+        } = self;
+        drop((head.take(), held.take()));
+        is_called.set(false);
+        is_committed.set(false);
+        declared.set(None);
+        is_buffering.set(false);
+        held_length.set(0);
+        given.set(0);
+        has_written.set(false);
+    }
+
     /// Another head is to replace the one that waits: drops what was to follow that.
     pub fn discard(&self) {
         self.given.set(0);

@@ -7,11 +7,12 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::py::{Guarded, latin1, latin1_bytes, set_default};
+use crate::py::{latin1, latin1_bytes, set, set_default};
 
 use super::Host;
 use super::exchange::Gateway;
 use super::keys::Keys;
+use super::memo::Memo;
 
 /// What is the same for all requests of one location.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,18 @@ pub struct Parts<'a, H, V> {
     pub vars: V,
 }
 
-/// Names, in lower case, and values of headers.
+impl<'a, H: Headers<'a>, V> Parts<'a, H, V> {
+    /// How many entries they need that a template does not have.
+    fn entries(&self) -> usize {
+        let others =
+            [self.remote_port.is_some(), self.remote_user.is_some(), self.content_length.is_some()];
+        let others = others.into_iter().filter(|is_there| *is_there).count();
+        let headers = self.headers.size_hint().1.unwrap_or(ROOM);
+        headers + others + if self.tls.is_some() { 3 } else { 0 }
+    }
+}
+
+/// Names, in lower case, and values of headers. The upper bound of `size_hint` says how many entries they need.
 pub trait Headers<'a>: Iterator<Item = (&'a [u8], &'a [u8])> {}
 impl<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>> Headers<'a> for I {}
 
@@ -71,11 +83,17 @@ impl<'a, I: Iterator<Item = Option<&'a [u8]>>> Vars<'a> for I {}
 /// The template of one location, and the strings it used last for values that seldom change.
 pub struct Environ {
     template: Py<PyDict>,
+    /// The same with room for the headers of a browser: a dictionary that was larger once stays so, and so do
+    /// its copies, which would have to grow otherwise. They cost more than those that need no room.
+    roomy: Py<PyDict>,
+    /// How many entries a copy of `template` takes before it grows.
+    room: usize,
     pass_authorization: bool,
     vars: Vec<Var>,
     script_name: Memo,
     server_addr: Memo,
     server_port: Memo,
+    remote_addr: Memo,
 }
 
 /// An entry that the configuration adds.
@@ -122,18 +140,22 @@ impl Environ {
         if let Some(extensions) = extensions {
             dict.update(extensions.as_mapping())?;
         }
-        make_room(&dict)?;
+        let roomy = dict.copy()?;
+        make_room(&roomy)?;
         let text = |text: &[u8]| latin1(py, text).map(Bound::unbind);
         let var = |(name, value): &(&[u8], Option<&[u8]>)| {
             Ok(Var { key: text(name)?, constant: value.map(text).transpose()? })
         };
         Ok(Self {
+            room: room(dict.len()),
             template: dict.unbind(),
+            roomy: roomy.unbind(),
             pass_authorization: constants.pass_authorization,
             vars: constants.vars.iter().map(var).collect::<PyResult<_>>()?,
             script_name: Memo::default(),
             server_addr: Memo::default(),
             server_port: Memo::default(),
+            remote_addr: Memo::default(),
         })
     }
 
@@ -147,12 +169,13 @@ impl Environ {
         errors: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let keys = gateway.keys();
-        let dict = self.template.bind(py).copy()?;
+        let is_enough = parts.entries() + self.vars.len() <= self.room;
+        let dict = if is_enough { &self.template } else { &self.roomy }.bind(py).copy()?;
         self.set_request(keys, &dict, &parts)?;
         self.set_connection(keys, &dict, &parts)?;
-        dict.set_item(&keys.wsgi_errors, errors)?;
+        set(&dict, &keys.wsgi_errors, errors)?;
         if let Some(input) = input {
-            dict.set_item(&keys.wsgi_input, input)?;
+            set(&dict, &keys.wsgi_input, input)?;
         }
         for (name, value) in parts.headers {
             self.set_header(keys, &dict, name, value)?;
@@ -178,25 +201,25 @@ impl Environ {
             dict.set_item(&keys.server_protocol, keys.protocol(py, parts.protocol)?)?;
         }
         if !parts.script_name.is_empty() {
-            self.script_name.set(dict, &keys.script_name, parts.script_name)?;
+            set(dict, &keys.script_name, &self.script_name.text(py, parts.script_name)?)?;
         }
         let path_info = latin1(py, parts.path_info)?;
-        dict.set_item(&keys.path_info, &path_info)?;
+        set(dict, &keys.path_info, &path_info)?;
         // Mostly the client's target needed no decoding.
         if parts.request_uri == parts.path_info {
-            dict.set_item(&keys.request_uri, path_info)?;
+            set(dict, &keys.request_uri, &path_info)?;
         } else {
-            dict.set_item(&keys.request_uri, latin1(py, parts.request_uri)?)?;
+            set(dict, &keys.request_uri, &latin1(py, parts.request_uri)?)?;
         }
         if !parts.query_string.is_empty() {
-            dict.set_item(&keys.query_string, latin1(py, parts.query_string)?)?;
+            set(dict, &keys.query_string, &latin1(py, parts.query_string)?)?;
         }
         if let Some(root) = parts.document_root {
-            dict.set_item(&keys.document_root, latin1(py, root)?)?;
+            set(dict, &keys.document_root, &latin1(py, root)?)?;
         }
         if let Some(length) = parts.content_length {
             let length = latin1(py, itoa::Buffer::new().format(length).as_bytes())?;
-            dict.set_item(&keys.content_length, length)?;
+            set(dict, &keys.content_length, &length)?;
         }
         Ok(())
     }
@@ -208,24 +231,24 @@ impl Environ {
         parts: &Parts<'_, H, V>,
     ) -> PyResult<()> {
         let py = dict.py();
-        self.server_addr.set(dict, &keys.server_addr, parts.server_addr)?;
-        self.server_port.set(dict, &keys.server_port, parts.server_port)?;
+        set(dict, &keys.server_addr, &self.server_addr.text(py, parts.server_addr)?)?;
+        set(dict, &keys.server_port, &self.server_port.text(py, parts.server_port)?)?;
         if let Some(name) = parts.server_name {
-            dict.set_item(&keys.server_name, latin1(py, name)?)?;
+            set(dict, &keys.server_name, &latin1(py, name)?)?;
         }
-        dict.set_item(&keys.remote_addr, latin1(py, parts.remote_addr)?)?;
+        set(dict, &keys.remote_addr, &self.remote_addr.text(py, parts.remote_addr)?)?;
         if let Some(port) = parts.remote_port {
-            dict.set_item(&keys.remote_port, latin1(py, port)?)?;
+            set(dict, &keys.remote_port, &latin1(py, port)?)?;
         }
         if let Some(user) = parts.remote_user {
-            dict.set_item(&keys.remote_user, latin1(py, user)?)?;
+            set(dict, &keys.remote_user, &latin1(py, user)?)?;
         }
         if let Some((protocol, cipher)) = parts.tls {
             dict.set_item(&keys.request_scheme, &keys.https)?;
             dict.set_item(&keys.wsgi_url_scheme, &keys.https)?;
             dict.set_item(&keys.https_key, &keys.on)?;
-            dict.set_item(&keys.ssl_protocol, latin1(py, protocol)?)?;
-            dict.set_item(&keys.ssl_cipher, latin1(py, cipher)?)?;
+            set(dict, &keys.ssl_protocol, &latin1(py, protocol)?)?;
+            set(dict, &keys.ssl_cipher, &latin1(py, cipher)?)?;
         }
         Ok(())
     }
@@ -238,17 +261,16 @@ impl Environ {
         value: &[u8],
     ) -> PyResult<()> {
         let py = dict.py();
-        let key = match name {
-            b"content-type" => keys.content_type.bind(py).clone(),
+        let (key, value) = match name {
+            b"content-type" => (keys.content_type.bind(py).clone(), latin1(py, value)?),
             // The length is that of the decoded body. HTTP_PROXY is a variable that programs trust.
             b"content-length" | b"transfer-encoding" | b"proxy" => return Ok(()),
             // An underscore would make these two look like keys that must not exist (PEP 3333, environ
             // Variables); nginx lets them pass with `underscores_in_headers`.
             b"content_type" | b"content_length" => return Ok(()),
             b"authorization" | b"proxy-authorization" if !self.pass_authorization => return Ok(()),
-            name => keys.header(py, name),
+            name => keys.header(py, name, value)?,
         };
-        let value = latin1(py, value)?;
         match set_default(dict, &key, &value)? {
             None => Ok(()),
             Some(first) => join(dict, name, &key, &first, &value),
@@ -259,8 +281,14 @@ impl Environ {
 /// More entries than a dictionary of the size below the one that is enough for the headers of a browser.
 const ROOM: usize = 43;
 
-/// Leaves room for headers: a dictionary that was larger once stays so, and so do its copies, which would have to
-/// grow otherwise.
+/// How many entries fit into a dictionary of `length` before it grows: CPython fills two thirds of a table whose
+/// size is a power of two.
+fn room(length: usize) -> usize {
+    let mut usable = (3..usize::BITS - 1).map(|bits| (2 << bits) / 3);
+    usable.find(|usable| *usable >= length).map_or(0, |usable| usable - length)
+}
+
+/// Leaves room for headers.
 fn make_room(dict: &Bound<'_, PyDict>) -> PyResult<()> {
     let keys: Vec<_> = (dict.len()..ROOM).map(|number| format!("room {number}")).collect();
     keys.iter().try_for_each(|key| dict.set_item(key, key))?;
@@ -296,25 +324,4 @@ fn join<'py>(
     let parts = [latin1_bytes(first)?, Some(separator), latin1_bytes(second)?];
     let joined: Vec<u8> = parts.into_iter().flatten().flatten().copied().collect();
     dict.set_item(key, latin1(dict.py(), &joined)?)
-}
-
-/// The last value of a key, for values that are mostly the same from request to request.
-#[derive(Default)]
-struct Memo(Guarded<Option<Py<PyString>>>);
-
-impl Memo {
-    fn set(&self, dict: &Bound<'_, PyDict>, key: &Py<PyString>, value: &[u8]) -> PyResult<()> {
-        let py = dict.py();
-        let last = self.0.with(py, |last| match last.as_ref().map(|last| last.bind(py)) {
-            Some(last) if latin1_bytes(last)? == Some(value) => Ok(Some(last.clone())),
-            _ => PyResult::Ok(None),
-        })?;
-        if let Some(last) = last {
-            return dict.set_item(key, last);
-        }
-        let new = latin1(py, value)?;
-        dict.set_item(key, &new)?;
-        drop(self.0.replace(py, Some(new.unbind())));
-        Ok(())
-    }
 }

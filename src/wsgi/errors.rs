@@ -26,25 +26,45 @@ pub trait LineLog: 'static {
 
 /// The value of a `wsgi.errors` object.
 pub struct Errors<H: Host> {
-    log: H::Log,
+    /// Absent while it is not lent.
+    log: RefCell<Option<H::Log>>,
     pending: RefCell<Vec<u8>>,
 }
 
 impl<H: Host> Errors<H> {
+    /// The stream of a request.
     pub fn new(log: H::Log) -> Self {
-        Self { log, pending: RefCell::default() }
+        Self { log: RefCell::new(Some(log)), pending: RefCell::default() }
+    }
+
+    /// It is lent again, to another request.
+    pub fn lend(&self, log: H::Log) {
+        self.log.replace(Some(log));
+    }
+
+    /// It is not lent any more, and forgets the request, for which it has ended.
+    pub fn rest(&self) {
+        self.log.replace(None);
     }
 
     /// Logs an incomplete last line and lets go of the request.
     pub fn end(&self) {
         self.flush();
-        self.log.end();
+        if let Some(log) = &*self.log.borrow() {
+            log.end();
+        }
+    }
+
+    fn line(&self, line: &[u8]) {
+        if let Some(log) = &*self.log.borrow() {
+            log.line(line);
+        }
     }
 
     fn flush(&self) {
         let pending = self.pending.take();
         if !pending.is_empty() {
-            self.log.line(&pending);
+            self.line(&pending);
         }
     }
 
@@ -54,7 +74,7 @@ impl<H: Host> Errors<H> {
         let mut last = self.pending.take();
         last.extend_from_slice(first);
         for line in lines {
-            self.log.line(&last);
+            self.line(&last);
             last.clear();
             last.extend_from_slice(line);
         }

@@ -19,7 +19,8 @@ use super::errors::Errors;
 use super::file_wrapper::Files;
 use super::input::Input;
 use super::keys::Keys;
-use super::start_response::{ClientDisconnected, Responder, StartResponse};
+use super::lent::{Lent, Shelf};
+use super::start_response::{ClientDisconnected, Responder};
 
 /// What the gateway keeps per interpreter: its types and strings.
 pub struct Gateway<H: Host> {
@@ -29,6 +30,7 @@ pub struct Gateway<H: Host> {
     input: HeapType<Input<H>>,
     files: Files,
     empty_input: Kept<Input<H>>,
+    shelf: Shelf<H>,
 }
 
 impl<H: Host> Gateway<H> {
@@ -36,13 +38,34 @@ impl<H: Host> Gateway<H> {
     pub fn new(py: Python<'_>) -> PyResult<Self> {
         let input = HeapType::new(py)?;
         Ok(Self {
-            keys: Keys::new(py),
+            keys: Keys::new(py)?,
             responder: HeapType::new(py)?,
             errors: HeapType::new(py)?,
             files: Files::new(py)?,
             empty_input: input.instance(py, Input::empty())?.unbind(),
             input,
+            shelf: Shelf::default(),
         })
+    }
+
+    pub(super) fn responder<'py>(
+        &self,
+        py: Python<'py>,
+        value: Responder<H>,
+    ) -> PyResult<Instance<'py, Responder<H>>> {
+        self.responder.instance(py, value)
+    }
+
+    pub(super) fn errors<'py>(
+        &self,
+        py: Python<'py>,
+        value: Errors<H>,
+    ) -> PyResult<Instance<'py, Errors<H>>> {
+        self.errors.instance(py, value)
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf<H> {
+        &self.shelf
     }
 
     pub(super) fn keys(&self) -> &Keys {
@@ -70,8 +93,7 @@ pub enum Protocol {
 
 /// A request between the call of the application and `close()`. To be dropped attached.
 pub struct Exchange<H: Host> {
-    responder: Kept<Responder<H>>,
-    errors: Kept<Errors<H>>,
+    lent: Lent<H>,
     /// Absent for a request without a body, which shares the empty one.
     input: Option<Kept<Input<H>>>,
     context: Context,
@@ -92,8 +114,7 @@ impl<H: Host> Exchange<H> {
             None => None,
         };
         Ok(Self {
-            responder: gateway.responder.instance(py, Responder::new(writer))?.unbind(),
-            errors: gateway.errors.instance(py, Errors::new(log))?.unbind(),
+            lent: Lent::new(py, gateway, writer, log)?,
             input,
             context: Context::copy_current(py)?,
             app_iter: RefCell::new(None),
@@ -115,9 +136,10 @@ impl<H: Host> Exchange<H> {
     ) -> PyResult<Bound<'py, PyDict>> {
         let input = self.input.as_ref().map(|input| input.bind(py));
         let input = input.as_ref().map(Instance::as_any);
-        let environ = environ.build(py, gateway, parts, input, self.errors.bind(py).as_any())?;
+        let environ =
+            environ.build(py, gateway, parts, input, self.lent.errors.bind(py).as_any())?;
         if H::HAS_THREADS {
-            let is_gone = self.responder.bind(py).method::<ClientDisconnected>()?;
+            let is_gone = self.lent.responder.bind(py).method::<ClientDisconnected>()?;
             environ.set_item(&gateway.keys.client_disconnected, is_gone)?;
         }
         Ok(environ)
@@ -134,8 +156,7 @@ impl<H: Host> Exchange<H> {
     ) -> Result<(), Error> {
         match protocol {
             Protocol::Wsgi => {
-                let start_response = self.responder.bind(py).method::<StartResponse>()?;
-                let result = app.call1((environ, start_response))?;
+                let result = app.call1((environ, self.lent.start_response.bind(py)))?;
                 let has_written = self.draft(py, Draft::has_written);
                 self.take(gateway, &result, has_written)
             }
@@ -143,7 +164,7 @@ impl<H: Host> Exchange<H> {
                 let [status, headers, body] = triple(&app.call1((environ,))?)?;
                 // First of all, so that it is closed whatever is wrong with the rest.
                 self.take(gateway, &body, false)?;
-                Ok(self.responder.bind(py).get().begin(&status, &headers)?)
+                Ok(self.lent.responder.bind(py).get().begin(&status, &headers)?)
             }
         }
     }
@@ -193,7 +214,7 @@ impl<H: Host> Exchange<H> {
 
     /// What `f` makes of what has not been given to nginx.
     pub fn draft<R>(&self, py: Python<'_>, f: impl FnOnce(&Draft) -> R) -> R {
-        f(self.responder.bind(py).get().draft())
+        f(self.lent.responder.bind(py).get().draft())
     }
 
     /// Whether `close()` has nothing to do: what is left of the exchange does not concern the application.
@@ -205,7 +226,7 @@ impl<H: Host> Exchange<H> {
     pub fn end(&self, py: Python<'_>, gateway: &Gateway<H>) -> PyResult<()> {
         let app_iter = self.app_iter.take();
         // close() may still read and log, but the response is over.
-        self.responder.bind(py).get().end();
+        self.lent.responder.bind(py).get().end();
         let closed = match &app_iter {
             // Whatever the application did to its context, close() is called.
             Some(app_iter) => self
@@ -213,14 +234,19 @@ impl<H: Host> Exchange<H> {
                 .unwrap_or_else(|_| app_iter.close(py, gateway)),
             None => Ok(()),
         };
-        self.errors.bind(py).get().end();
+        self.lent.errors.bind(py).get().end();
         self.take_back(py);
         closed
     }
 
+    /// What it lent to Python may be lent again. It has ended.
+    pub fn give_back(self, py: Python<'_>, gateway: &Gateway<H>) {
+        self.lent.give_back(py, gateway);
+    }
+
     /// Takes back what leads to the request: `start_response`, `write` and `wsgi.input`.
     pub fn take_back(&self, py: Python<'_>) {
-        self.responder.bind(py).get().end();
+        self.lent.responder.bind(py).get().end();
         if let Some(input) = &self.input {
             input.bind(py).get().end();
         }

@@ -8,17 +8,17 @@
 pub struct Head {
     status: u16,
     content_length: Option<u64>,
-    /// The status line, then name, value, name, value ... without separators.
+    /// The status line, and then for each field its `Lengths`, name and value: one piece of memory for all.
     text: Vec<u8>,
     status_end: usize,
-    fields: Vec<FieldEnds>,
+    fields: usize,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct FieldEnds {
-    name: usize,
-    value: usize,
-}
+/// How long name and value of a field are, as they stand in the text of a head.
+type Lengths = [u8; 2 * size_of::<usize>()];
+
+/// Room for a field of common size, in bytes.
+const FIELD: usize = 40 + size_of::<Lengths>();
 
 /// Why a head was refused; becomes a `ValueError` in the application.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,20 +69,14 @@ impl Head {
         if !(200..=599).contains(&code) {
             return Err(bad());
         }
-        let mut text = Vec::with_capacity(status.len() + fields * 40);
+        let mut text = Vec::with_capacity(status.len() + fields * FIELD);
         text.extend_from_slice(status);
-        Ok(Self {
-            status: code,
-            content_length: None,
-            status_end: text.len(),
-            text,
-            fields: Vec::with_capacity(fields),
-        })
+        Ok(Self { status: code, content_length: None, status_end: text.len(), text, fields: 0 })
     }
 
     /// Adds a header.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+        if name.is_empty() || !is_token(name) {
             return Err(HeadError::Name(printable(name)));
         }
         if has_control(value) {
@@ -94,10 +88,13 @@ impl Head {
         if name.eq_ignore_ascii_case(b"content-length") {
             self.set_content_length(value)?;
         }
+        self.text.reserve(size_of::<Lengths>() + name.len() + value.len());
+        for length in [name.len(), value.len()] {
+            self.text.extend_from_slice(&length.to_ne_bytes());
+        }
         self.text.extend_from_slice(name);
-        let name_end = self.text.len();
         self.text.extend_from_slice(value);
-        self.fields.push(FieldEnds { name: name_end, value: self.text.len() });
+        self.fields += 1;
         Ok(())
     }
 
@@ -131,11 +128,16 @@ impl Head {
 
     /// The headers in their order, names as the application spelled them.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone {
-        let mut start = self.status_end;
-        self.fields.iter().map(move |field| {
-            let name = &self.text[start..field.name];
-            start = field.value;
-            (name, &self.text[field.name..field.value])
+        let mut rest = &self.text[self.status_end..];
+        (0..self.fields).map(move |_| {
+            let [name, value] = [(); 2].map(|()| {
+                let (length, others) = rest.split_at(size_of::<usize>());
+                rest = others;
+                usize::from_ne_bytes(length.try_into().unwrap_or_default())
+            });
+            let field;
+            (field, rest) = rest.split_at(name + value);
+            field.split_at(name)
         })
     }
 
@@ -149,12 +151,13 @@ fn printable(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
+/// Looks at all of them, which is quicker than to stop at the first: hardly ever there is one.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().any(|byte| *byte < 0x20 || *byte == 0x7f)
+    bytes.iter().fold(false, |has, byte| has | (*byte < 0x20) | (*byte == 0x7f))
 }
 
-/// RFC 9110, 5.6.2.
-fn is_token(byte: u8) -> bool {
+/// RFC 9110, 5.6.2; of all bytes, as above.
+fn is_token(bytes: &[u8]) -> bool {
     const TOKEN: [bool; 256] = {
         let mut token = [false; 256];
         let symbols = b"!#$%&'*+-.^_`|~";
@@ -170,23 +173,22 @@ fn is_token(byte: u8) -> bool {
         }
         token
     };
-    TOKEN[usize::from(byte)]
+    bytes.iter().fold(true, |is, byte| is & TOKEN[usize::from(*byte)])
 }
 
 /// RFC 2616, 13.5.1, which PEP 3333 refers to, and the misspelling of wsgiref.
 fn is_hop_by_hop(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 9] = [
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"trailers",
-        b"transfer-encoding",
-        b"upgrade",
-    ];
-    NAMES.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+    let candidates: &[&[u8]] = match name.len() {
+        2 => &[b"te"],
+        7 => &[b"trailer", b"upgrade"],
+        8 => &[b"trailers"],
+        10 => &[b"connection", b"keep-alive"],
+        17 => &[b"transfer-encoding"],
+        18 => &[b"proxy-authenticate"],
+        19 => &[b"proxy-authorization"],
+        _ => return false,
+    };
+    candidates.iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
 #[cfg(test)]

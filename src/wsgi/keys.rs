@@ -5,21 +5,23 @@ use pyo3::types::PyString;
 
 use crate::py::latin1;
 
+use super::memo::Memo;
+
 macro_rules! keys {
     ($($field:ident = $text:literal,)*) => {
         /// Interned strings of one interpreter.
         pub struct Keys {
             $(pub $field: Py<PyString>,)*
-            headers: Vec<Vec<(&'static [u8], Py<PyString>)>>,
+            headers: Vec<Vec<Known>>,
         }
 
         impl Keys {
             /// Makes the strings.
-            pub fn new(py: Python<'_>) -> Self {
-                Self {
+            pub fn new(py: Python<'_>) -> PyResult<Self> {
+                Ok(Self {
                     $($field: PyString::intern(py, $text).unbind(),)*
-                    headers: header_keys(py),
-                }
+                    headers: header_keys(py)?,
+                })
             }
         }
     };
@@ -117,14 +119,34 @@ const HEADERS: [&str; 44] = [
     "x-requested-with",
 ];
 
+/// Those of them whose values are secrets, which are not to stay in memory.
+const SECRETS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+/// A header that comes all the time.
+struct Known {
+    name: &'static [u8],
+    key: Py<PyString>,
+    /// Its last value, unless that is a secret.
+    last: Option<Memo>,
+}
+
 impl Keys {
-    /// The key of a header, given its name in lower case: `HTTP_USER_AGENT` for `user-agent`.
-    pub fn header<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyString> {
+    /// Key and value of a header, given its name in lower case: `HTTP_USER_AGENT` for `user-agent`.
+    pub fn header<'py>(
+        &self,
+        py: Python<'py>,
+        name: &[u8],
+        value: &[u8],
+    ) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyString>)> {
         let known = self.headers.get(name.len()).map(Vec::as_slice).unwrap_or_default();
-        match known.iter().find(|(known, _)| *known == name) {
-            Some((_, key)) => key.bind(py).clone(),
-            None => header_key(py, name).into_bound(py),
-        }
+        let Some(known) = known.iter().find(|known| known.name == name) else {
+            return Ok((header_key(py, name)?, latin1(py, value)?));
+        };
+        let value = match &known.last {
+            Some(last) => last.text(py, value)?,
+            None => latin1(py, value)?,
+        };
+        Ok((known.key.bind(py).clone(), value))
     }
 
     /// The method as a string.
@@ -151,22 +173,32 @@ impl Keys {
 }
 
 /// The keys of `HEADERS`, grouped by the length of the name: two or three comparisons find one.
-fn header_keys(py: Python<'_>) -> Vec<Vec<(&'static [u8], Py<PyString>)>> {
+fn header_keys(py: Python<'_>) -> PyResult<Vec<Vec<Known>>> {
     let mut groups = Vec::new();
-    for name in HEADERS.map(str::as_bytes) {
+    for text in HEADERS {
+        let name = text.as_bytes();
         if groups.len() <= name.len() {
             groups.resize_with(name.len() + 1, Vec::new);
         }
-        groups[name.len()].push((name, header_key(py, name)));
+        let last = (!SECRETS.contains(&text)).then(Memo::default);
+        groups[name.len()].push(Known { name, key: header_key(py, name)?.unbind(), last });
     }
-    groups
+    Ok(groups)
 }
 
-fn header_key(py: Python<'_>, name: &[u8]) -> Py<PyString> {
-    let letters = name.iter().map(|byte| match byte {
-        b'-' => '_',
-        byte => char::from(byte.to_ascii_uppercase()),
-    });
-    let key: String = "HTTP_".chars().chain(letters).collect();
-    PyString::new(py, &key).unbind()
+fn header_key<'py>(py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    const PREFIX: &[u8] = b"HTTP_";
+    let letter = |byte: &u8| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() };
+    // Most names are short.
+    let mut buffer = [0; 64];
+    let length = PREFIX.len() + name.len();
+    if length > buffer.len() {
+        let key: Vec<u8> = PREFIX.iter().copied().chain(name.iter().map(letter)).collect();
+        return latin1(py, &key);
+    }
+    buffer[..PREFIX.len()].copy_from_slice(PREFIX);
+    for (to, byte) in buffer[PREFIX.len()..].iter_mut().zip(name) {
+        *to = letter(byte);
+    }
+    latin1(py, &buffer[..length])
 }

@@ -3,7 +3,7 @@
 //! Both are methods of one object per request, the responder. It keeps the head aside until the first
 //! block goes out; until then another call with `exc_info` may replace it.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ffi::CStr;
 
 use pyo3::Borrowed;
@@ -36,14 +36,42 @@ pub trait Writer: 'static {
 
 /// The value behind `start_response`.
 pub struct Responder<H: Host> {
-    writer: H::Writer,
+    /// Absent while it is not lent.
+    writer: RefCell<Option<H::Writer>>,
     draft: Draft,
-    ended: Cell<bool>,
+    has_ended: Cell<bool>,
+    /// What `start_response` returns, once it has been called. It holds the responder, so whoever owns that takes
+    /// it out in the end.
+    write: RefCell<Option<Py<PyAny>>>,
 }
 
 impl<H: Host> Responder<H> {
+    /// A responder for a request.
     pub fn new(writer: H::Writer) -> Self {
-        Self { writer, draft: Draft::default(), ended: Cell::new(false) }
+        Self {
+            writer: RefCell::new(Some(writer)),
+            draft: Draft::default(),
+            has_ended: Cell::new(false),
+            write: RefCell::new(None),
+        }
+    }
+
+    /// It is lent again, to another request.
+    pub fn lend(&self, writer: H::Writer) {
+        self.writer.replace(Some(writer));
+        self.has_ended.set(false);
+    }
+
+    /// It is not lent any more, and forgets the request.
+    pub fn rest(&self, write: Option<Py<PyAny>>) {
+        self.writer.replace(None);
+        self.draft.clear();
+        self.write.replace(write);
+    }
+
+    /// Takes `write` out.
+    pub fn take_write(&self) -> Option<Py<PyAny>> {
+        self.write.take()
     }
 
     /// Begins a response that has been given as a whole.
@@ -60,12 +88,16 @@ impl<H: Host> Responder<H> {
 
     /// Lets go of the request.
     pub fn end(&self) {
-        self.ended.set(true);
-        self.writer.end();
+        self.has_ended.set(true);
+        self.with_writer(H::Writer::end);
+    }
+
+    fn with_writer<R>(&self, f: impl FnOnce(&H::Writer) -> R) -> Option<R> {
+        self.writer.borrow().as_ref().map(f)
     }
 
     fn check_alive(&self, name: &str) -> PyResult<()> {
-        if self.ended.get() {
+        if self.has_ended.get() {
             return Err(PyRuntimeError::new_err(format!(
                 "{name}() is used after its request ended"
             )));
@@ -115,7 +147,7 @@ impl<H: Host> Method<Responder<H>> for StartResponse {
             Some(raised) if responder.draft.is_committed() => return Err(raised),
             Some(_) => {
                 responder.draft.discard();
-                responder.writer.discard();
+                responder.with_writer(H::Writer::discard);
             }
             None if responder.draft.is_called() => {
                 return Err(PyRuntimeError::new_err(
@@ -126,7 +158,12 @@ impl<H: Host> Method<Responder<H>> for StartResponse {
         }
         responder.draft.begin(None);
         responder.draft.begin(Some(parse(status, headers)?));
-        this.method::<Write>()
+        if let Some(write) = &*responder.write.borrow() {
+            return Ok(write.bind(this.py()).clone());
+        }
+        let write = this.method::<Write>()?;
+        responder.write.replace(Some(write.clone().unbind()));
+        Ok(write)
     }
 }
 
@@ -150,11 +187,10 @@ fn exception_of(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
 }
 
 fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
-    let status = native_string(status, || "status".to_owned())?;
     let headers = headers.cast_exact::<PyList>().map_err(|_| {
         PyTypeError::new_err(format!("headers must be a list, not {}", kind(headers)))
     })?;
-    let status = bytes_of(&status, || "the status".to_owned())?;
+    let status = native(status, || "the status".to_owned())?;
     let mut head = Head::new(status, headers.len()).map_err(value_error)?;
     for header in headers {
         let Ok(pair) = header.cast::<PyTuple>() else {
@@ -167,27 +203,20 @@ fn parse(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head
                 "a header must be a pair, not {length} items"
             )));
         }
-        let name = native_string(&pair.get_item(0)?, || "a header's name".to_owned())?;
-        let name_bytes = bytes_of(&name, || "a header's name".to_owned())?;
-        let value = pair.get_item(1)?;
-        let value = native_string(&value, || format!("the value of {name:?}"))?;
-        let value = bytes_of(&value, || format!("the value of {name:?}"))?;
+        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+        let name_bytes = native(&name, || "a header's name".to_owned())?;
+        let value = native(&value, || format!("the value of {name:?}"))?;
         head.push(name_bytes, value).map_err(value_error)?;
     }
     Ok(head)
 }
 
-fn native_string<'py>(
-    value: &Bound<'py, PyAny>,
-    what: impl Fn() -> String,
-) -> PyResult<Bound<'py, PyString>> {
-    value
-        .cast::<PyString>()
-        .cloned()
-        .map_err(|_| PyTypeError::new_err(format!("{} must be str, not {}", what(), kind(value))))
-}
-
-fn bytes_of<'a>(text: &'a Bound<'_, PyString>, what: impl Fn() -> String) -> PyResult<&'a [u8]> {
+/// The bytes of a native string, which `what` names.
+fn native<'a>(value: &'a Bound<'_, PyAny>, what: impl Fn() -> String) -> PyResult<&'a [u8]> {
+    let Ok(text) = value.cast::<PyString>() else {
+        let kind = kind(value);
+        return Err(PyTypeError::new_err(format!("{} must be str, not {kind}", what())));
+    };
     latin1_bytes(text)?.ok_or_else(|| {
         PyValueError::new_err(format!("{} holds characters that are not Latin-1", what()))
     })
@@ -214,7 +243,7 @@ impl<H: Host> Method<Responder<H>> for ClientDisconnected {
         _args: &[Borrowed<'_, 'py, PyAny>],
         _keyword: Option<Borrowed<'_, 'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let is_gone = this.get().writer.is_client_gone();
+        let is_gone = this.get().with_writer(H::Writer::is_client_gone).unwrap_or_default();
         Ok(PyBool::new(this.py(), is_gone).to_owned().into_any())
     }
 }
@@ -244,7 +273,9 @@ impl<H: Host> Method<Responder<H>> for Write {
         let responder = this.get();
         responder.check_alive("write")?;
         if !data.as_bytes().is_empty() {
-            responder.writer.write(this.py(), &responder.draft, PyBlock::new(&data))?;
+            let block = PyBlock::new(&data);
+            let write = |writer: &H::Writer| writer.write(this.py(), &responder.draft, block);
+            responder.with_writer(write).transpose()?;
         }
         Ok(this.py().None().into_bound(this.py()))
     }

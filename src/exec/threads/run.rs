@@ -281,6 +281,7 @@ fn serve(task: &Arc<Task>) {
             let failure = report::describe_close(py, task.domain, &task.service.app, &raised);
             inbox::send(Message::Log(Arc::clone(task), Level::Error, failure));
         }
+        exchange.give_back(py, gateway);
         task.runner.end(py);
         // Another thread of the application may be reading.
         task.end_body();
