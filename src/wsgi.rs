@@ -21,6 +21,7 @@ mod mount;
 mod snapshot;
 mod start_response;
 mod target;
+mod template;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,7 @@ use crate::py::{latin1, latin1_bytes, set, set_default};
 use super::Host;
 use super::exchange::Gateway;
 use super::keys::Keys;
-use super::memo::Memo;
+use super::template::Template;
 
 /// What is the same for all requests of one location.
 #[derive(Clone, Copy, Debug)]
@@ -64,10 +64,9 @@ pub struct Parts<'a, H, V> {
 impl<'a, H: Headers<'a>, V> Parts<'a, H, V> {
     /// How many entries they need that a template does not have.
     fn entries(&self) -> usize {
-        let others =
-            [self.remote_port.is_some(), self.remote_user.is_some(), self.content_length.is_some()];
-        let others = others.into_iter().filter(|is_there| *is_there).count();
-        let headers = self.headers.size_hint().1.unwrap_or(ROOM);
+        let headers = self.headers.size_hint().1.unwrap_or(usize::MAX / 2);
+        let others = [self.remote_user.is_some(), self.content_length.is_some()];
+        let others: usize = others.into_iter().map(usize::from).sum();
         headers + others + if self.tls.is_some() { 3 } else { 0 }
     }
 }
@@ -80,20 +79,14 @@ impl<'a, I: Iterator<Item = (&'a [u8], &'a [u8])>> Headers<'a> for I {}
 pub trait Vars<'a>: Iterator<Item = Option<&'a [u8]>> {}
 impl<'a, I: Iterator<Item = Option<&'a [u8]>>> Vars<'a> for I {}
 
-/// The template of one location, and the strings it used last for values that seldom change.
+/// The templates of one location.
 pub struct Environ {
-    template: Py<PyDict>,
-    /// The same with room for the headers of a browser: a dictionary that was larger once stays so, and so do
-    /// its copies, which would have to grow otherwise. They cost more than those that need no room.
-    roomy: Py<PyDict>,
-    /// How many entries a copy of `template` takes before it grows.
-    room: usize,
+    /// The one that fits most requests.
+    template: Template,
+    /// The same with room for the headers of a browser: it costs more to copy, but less than to grow.
+    roomy: Template,
     pass_authorization: bool,
     vars: Vec<Var>,
-    script_name: Memo,
-    server_addr: Memo,
-    server_port: Memo,
-    remote_addr: Memo,
 }
 
 /// An entry that the configuration adds.
@@ -125,6 +118,7 @@ impl Environ {
         dict.set_item(&keys.server_port, &keys.empty)?;
         dict.set_item(&keys.server_software, latin1(py, constants.server_software)?)?;
         dict.set_item(&keys.remote_addr, &keys.empty)?;
+        dict.set_item(&keys.remote_port, &keys.empty)?;
         let document_root = latin1(py, constants.document_root.unwrap_or_default())?;
         dict.set_item(&keys.document_root, document_root)?;
         dict.set_item(&keys.request_scheme, &keys.http)?;
@@ -140,22 +134,15 @@ impl Environ {
         if let Some(extensions) = extensions {
             dict.update(extensions.as_mapping())?;
         }
-        let roomy = dict.copy()?;
-        make_room(&roomy)?;
         let text = |text: &[u8]| latin1(py, text).map(Bound::unbind);
         let var = |(name, value): &(&[u8], Option<&[u8]>)| {
             Ok(Var { key: text(name)?, constant: value.map(text).transpose()? })
         };
         Ok(Self {
-            room: room(dict.len()),
-            template: dict.unbind(),
-            roomy: roomy.unbind(),
+            roomy: Template::roomy(dict.copy()?)?,
+            template: Template::new(dict),
             pass_authorization: constants.pass_authorization,
             vars: constants.vars.iter().map(var).collect::<PyResult<_>>()?,
-            script_name: Memo::default(),
-            server_addr: Memo::default(),
-            server_port: Memo::default(),
-            remote_addr: Memo::default(),
         })
     }
 
@@ -169,10 +156,11 @@ impl Environ {
         errors: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let keys = gateway.keys();
-        let is_enough = parts.entries() + self.vars.len() <= self.room;
-        let dict = if is_enough { &self.template } else { &self.roomy }.bind(py).copy()?;
-        self.set_request(keys, &dict, &parts)?;
-        self.set_connection(keys, &dict, &parts)?;
+        let is_enough = parts.entries() + self.vars.len() <= self.template.room();
+        let template = if is_enough { &self.template } else { &self.roomy };
+        let dict = template.copy(py, keys, &parts)?;
+        set_request(keys, &dict, &parts)?;
+        set_connection(keys, &dict, &parts)?;
         set(&dict, &keys.wsgi_errors, errors)?;
         if let Some(input) = input {
             set(&dict, &keys.wsgi_input, input)?;
@@ -185,72 +173,6 @@ impl Environ {
             var.set(&dict, value)?;
         }
         Ok(dict)
-    }
-
-    fn set_request<H, V>(
-        &self,
-        keys: &Keys,
-        dict: &Bound<'_, PyDict>,
-        parts: &Parts<'_, H, V>,
-    ) -> PyResult<()> {
-        let py = dict.py();
-        if parts.method != b"GET" {
-            dict.set_item(&keys.request_method, keys.method(py, parts.method)?)?;
-        }
-        if parts.protocol != b"HTTP/1.1" {
-            dict.set_item(&keys.server_protocol, keys.protocol(py, parts.protocol)?)?;
-        }
-        if !parts.script_name.is_empty() {
-            set(dict, &keys.script_name, &self.script_name.text(py, parts.script_name)?)?;
-        }
-        let path_info = latin1(py, parts.path_info)?;
-        set(dict, &keys.path_info, &path_info)?;
-        // Mostly the client's target needed no decoding.
-        if parts.request_uri == parts.path_info {
-            set(dict, &keys.request_uri, &path_info)?;
-        } else {
-            set(dict, &keys.request_uri, &latin1(py, parts.request_uri)?)?;
-        }
-        if !parts.query_string.is_empty() {
-            set(dict, &keys.query_string, &latin1(py, parts.query_string)?)?;
-        }
-        if let Some(root) = parts.document_root {
-            set(dict, &keys.document_root, &latin1(py, root)?)?;
-        }
-        if let Some(length) = parts.content_length {
-            let length = latin1(py, itoa::Buffer::new().format(length).as_bytes())?;
-            set(dict, &keys.content_length, &length)?;
-        }
-        Ok(())
-    }
-
-    fn set_connection<H, V>(
-        &self,
-        keys: &Keys,
-        dict: &Bound<'_, PyDict>,
-        parts: &Parts<'_, H, V>,
-    ) -> PyResult<()> {
-        let py = dict.py();
-        set(dict, &keys.server_addr, &self.server_addr.text(py, parts.server_addr)?)?;
-        set(dict, &keys.server_port, &self.server_port.text(py, parts.server_port)?)?;
-        if let Some(name) = parts.server_name {
-            set(dict, &keys.server_name, &latin1(py, name)?)?;
-        }
-        set(dict, &keys.remote_addr, &self.remote_addr.text(py, parts.remote_addr)?)?;
-        if let Some(port) = parts.remote_port {
-            set(dict, &keys.remote_port, &latin1(py, port)?)?;
-        }
-        if let Some(user) = parts.remote_user {
-            set(dict, &keys.remote_user, &latin1(py, user)?)?;
-        }
-        if let Some((protocol, cipher)) = parts.tls {
-            dict.set_item(&keys.request_scheme, &keys.https)?;
-            dict.set_item(&keys.wsgi_url_scheme, &keys.https)?;
-            dict.set_item(&keys.https_key, &keys.on)?;
-            set(dict, &keys.ssl_protocol, &latin1(py, protocol)?)?;
-            set(dict, &keys.ssl_cipher, &latin1(py, cipher)?)?;
-        }
-        Ok(())
     }
 
     fn set_header<'py>(
@@ -278,21 +200,50 @@ impl Environ {
     }
 }
 
-/// More entries than a dictionary of the size below the one that is enough for the headers of a browser.
-const ROOM: usize = 43;
-
-/// How many entries fit into a dictionary of `length` before it grows: CPython fills two thirds of a table whose
-/// size is a power of two.
-fn room(length: usize) -> usize {
-    let mut usable = (3..usize::BITS - 1).map(|bits| (2 << bits) / 3);
-    usable.find(|usable| *usable >= length).map_or(0, |usable| usable - length)
+/// What a template does not have of a request.
+fn set_request<H, V>(
+    keys: &Keys,
+    dict: &Bound<'_, PyDict>,
+    parts: &Parts<'_, H, V>,
+) -> PyResult<()> {
+    let py = dict.py();
+    if parts.method != b"GET" {
+        set(dict, &keys.request_method, &keys.method(py, parts.method)?)?;
+    }
+    if parts.protocol != b"HTTP/1.1" {
+        set(dict, &keys.server_protocol, &keys.protocol(py, parts.protocol)?)?;
+    }
+    if let Some(root) = parts.document_root {
+        set(dict, &keys.document_root, &latin1(py, root)?)?;
+    }
+    if let Some(length) = parts.content_length {
+        let length = latin1(py, itoa::Buffer::new().format(length).as_bytes())?;
+        set(dict, &keys.content_length, &length)?;
+    }
+    Ok(())
 }
 
-/// Leaves room for headers.
-fn make_room(dict: &Bound<'_, PyDict>) -> PyResult<()> {
-    let keys: Vec<_> = (dict.len()..ROOM).map(|number| format!("room {number}")).collect();
-    keys.iter().try_for_each(|key| dict.set_item(key, key))?;
-    keys.iter().try_for_each(|key| dict.del_item(key))
+/// What a template does not have of a connection.
+fn set_connection<H, V>(
+    keys: &Keys,
+    dict: &Bound<'_, PyDict>,
+    parts: &Parts<'_, H, V>,
+) -> PyResult<()> {
+    let py = dict.py();
+    if let Some(name) = parts.server_name {
+        set(dict, &keys.server_name, &latin1(py, name)?)?;
+    }
+    if let Some(user) = parts.remote_user {
+        set(dict, &keys.remote_user, &latin1(py, user)?)?;
+    }
+    if let Some((protocol, cipher)) = parts.tls {
+        dict.set_item(&keys.request_scheme, &keys.https)?;
+        dict.set_item(&keys.wsgi_url_scheme, &keys.https)?;
+        dict.set_item(&keys.https_key, &keys.on)?;
+        set(dict, &keys.ssl_protocol, &latin1(py, protocol)?)?;
+        set(dict, &keys.ssl_cipher, &latin1(py, cipher)?)?;
+    }
+    Ok(())
 }
 
 impl Var {

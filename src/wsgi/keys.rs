@@ -122,6 +122,9 @@ const HEADERS: [&str; 44] = [
 /// Those of them whose values are secrets, which are not to stay in memory.
 const SECRETS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
+/// Values that are longer are seldom the same, and not worth to be kept, in bytes.
+const LONGEST: usize = 256;
+
 /// A header that comes all the time.
 struct Known {
     name: &'static [u8],
@@ -143,8 +146,11 @@ impl Keys {
             return Ok((header_key(py, name)?, latin1(py, value)?));
         };
         let value = match &known.last {
-            Some(last) => last.text(py, value)?,
-            None => latin1(py, value)?,
+            Some(memo) if value.len() <= LONGEST => match memo.last(py, value) {
+                Some(last) => last,
+                None => memo.renew(py, value)?,
+            },
+            _ => latin1(py, value)?,
         };
         Ok((known.key.bind(py).clone(), value))
     }

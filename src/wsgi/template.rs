@@ -1,0 +1,107 @@
+//! A dictionary that requests copy to get their environ.
+//!
+//! It has what is the same for all requests of a location, and of the rest what the last request had: only
+//! what differs is to be set.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::py::set;
+
+use super::environ::Parts;
+use super::keys::Keys;
+use super::memo::Memo;
+
+/// The dictionary, and what it has of the last request.
+pub struct Template {
+    dict: Py<PyDict>,
+    /// How many entries a copy takes before it grows.
+    room: usize,
+    script_name: Memo,
+    path_info: Memo,
+    query_string: Memo,
+    request_uri: Memo,
+    server_addr: Memo,
+    server_port: Memo,
+    remote_addr: Memo,
+    remote_port: Memo,
+}
+
+impl Template {
+    /// A template with the entries of `dict`.
+    pub fn new(dict: Bound<'_, PyDict>) -> Self {
+        let length = dict.len();
+        Self::with_room(dict, usable(length) - length)
+    }
+
+    /// The same with room for more: a dictionary that was larger once stays so. So do its copies, unless less
+    /// than two thirds of it are left; then this is as `new`.
+    pub fn roomy(dict: Bound<'_, PyDict>) -> PyResult<Self> {
+        let (length, larger) = (dict.len(), usable(dict.len()) + 1);
+        if length < larger * 2 / 3 {
+            return Ok(Self::new(dict));
+        }
+        let fillers: Vec<_> = (length..larger).map(|number| format!("room {number}")).collect();
+        fillers.iter().try_for_each(|key| dict.set_item(key, key))?;
+        fillers.iter().try_for_each(|key| dict.del_item(key))?;
+        // What has been deleted keeps its place.
+        Ok(Self::with_room(dict, usable(larger) - larger))
+    }
+
+    fn with_room(dict: Bound<'_, PyDict>, room: usize) -> Self {
+        Self {
+            dict: dict.unbind(),
+            room,
+            script_name: Memo::default(),
+            path_info: Memo::default(),
+            query_string: Memo::default(),
+            request_uri: Memo::default(),
+            server_addr: Memo::default(),
+            server_port: Memo::default(),
+            remote_addr: Memo::default(),
+            remote_port: Memo::default(),
+        }
+    }
+
+    /// How many entries a copy takes before it grows.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// A copy for the request of `parts`, with the entries that this knows of.
+    pub fn copy<'py, H, V>(
+        &self,
+        py: Python<'py>,
+        keys: &Keys,
+        parts: &Parts<'_, H, V>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let dict = self.dict.bind(py);
+        let entries: [(&Memo, &Py<PyString>, &[u8]); 8] = [
+            (&self.script_name, &keys.script_name, parts.script_name),
+            (&self.path_info, &keys.path_info, parts.path_info),
+            (&self.query_string, &keys.query_string, parts.query_string),
+            (&self.request_uri, &keys.request_uri, parts.request_uri),
+            (&self.server_addr, &keys.server_addr, parts.server_addr),
+            (&self.server_port, &keys.server_port, parts.server_port),
+            (&self.remote_addr, &keys.remote_addr, parts.remote_addr),
+            (&self.remote_port, &keys.remote_port, parts.remote_port.unwrap_or_default()),
+        ];
+        for (memo, key, value) in entries {
+            if memo.last(py, value).is_none() {
+                set(dict, key, &memo.renew(py, value)?)?;
+            }
+        }
+        let copy = dict.copy()?;
+        if parts.remote_port.is_none() {
+            copy.del_item(&keys.remote_port)?;
+        }
+        Ok(copy)
+    }
+}
+
+/// How many entries a dictionary of `length` has room for: CPython fills two thirds of a table whose size is a
+/// power of two.
+fn usable(length: usize) -> usize {
+    let mut usable = (3..usize::BITS - 1).map(|bits| (2 << bits) / 3);
+    usable.find(|usable| *usable >= length).unwrap_or(length)
+}
