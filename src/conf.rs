@@ -288,6 +288,6 @@ impl LocationConf {
     /// # Errors
     /// It has no application; the content handler refuses its requests.
     pub fn service(&self) -> Result<&Arc<Service>, Error> {
-        self.service.as_ref().ok_or(Error::Nginx)
+        self.service.as_ref().ok_or_else(|| Error::Nginx)
     }
 }

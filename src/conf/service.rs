@@ -62,7 +62,7 @@ impl Service {
         if let Some(environ) = self.environ.get() {
             return Ok(environ.get(py));
         }
-        let constants = self.constants.get().ok_or(Error::Nginx)?;
+        let constants = self.constants.get().ok_or_else(|| Error::Nginx)?;
         let vars: Vec<_> =
             self.vars.iter().map(|(name, value)| (name.as_slice(), value.as_deref())).collect();
         let constants = wsgi::Constants {

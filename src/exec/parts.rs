@@ -65,7 +65,7 @@ fn split_uri<'a>(r: Request<'a>, conf: &'a LocationConf) -> Result<(&'a [u8], &'
     match &conf.script_name {
         None => Ok(conf.mount.split(r.uri())),
         Some(value) => {
-            let name = value.evaluate(r).ok_or(Error::Nginx)?;
+            let name = value.evaluate(r).ok_or_else(|| Error::Nginx)?;
             Mount::split_at(name, r.uri()).map_err(Error::Configuration)
         }
     }
@@ -96,7 +96,7 @@ fn content_length(r: Request<'_>, conf: &LocationConf) -> Option<u64> {
 /// The values of `wsgi_var`; `None` for one that is empty and to be left out then.
 fn vars<'a>(r: Request<'a>, conf: &'a LocationConf) -> Result<Vec<Option<&'a [u8]>>, Error> {
     let value = |var: &'a Var| {
-        let value = var.value.evaluate(r).ok_or(Error::Nginx)?;
+        let value = var.value.evaluate(r).ok_or_else(|| Error::Nginx)?;
         Ok(Some(value).filter(|value| !(var.if_not_empty && value.is_empty())))
     };
     conf.vars.iter().map(value).collect()

@@ -222,7 +222,7 @@ impl<'py, L: Line> Slice<'_, 'py, L> {
                 Given::All(_) => draft.commit(),
                 _ => commit(draft, self.service),
             };
-            head.map(Some).ok_or(Error::NoStartResponse)
+            head.map(Some).ok_or_else(|| Error::NoStartResponse)
         })?;
         self.line.give(self.py, Offer { head, given })
     }

@@ -130,8 +130,14 @@ pub fn close<H: Host>(object: &Bound<'_, PyAny>, gateway: &Gateway<H>) -> PyResu
     }
 }
 
-fn blocks<'py>(items: impl Iterator<Item = Bound<'py, PyAny>>) -> Result<Vec<PyBlock>, Error> {
-    items.filter_map(|item| block(&item).transpose()).collect()
+fn blocks<'py>(
+    items: impl ExactSizeIterator<Item = Bound<'py, PyAny>>,
+) -> Result<Vec<PyBlock>, Error> {
+    let mut blocks = Vec::with_capacity(items.len());
+    for item in items {
+        blocks.extend(block(&item)?);
+    }
+    Ok(blocks)
 }
 
 /// The item as a block, `None` if it is empty.

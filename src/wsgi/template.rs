@@ -34,18 +34,13 @@ impl Template {
         Self::with_room(dict, usable(length) - length)
     }
 
-    /// The same with room for more: a dictionary that was larger once stays so. So do its copies, unless less
-    /// than two thirds of it are left; then this is as `new`.
+    /// The same with room for more: a dictionary that was larger once stays so, and so do its copies.
     pub fn roomy(dict: Bound<'_, PyDict>) -> PyResult<Self> {
         let (length, larger) = (dict.len(), usable(dict.len()) + 1);
-        if length < larger * 2 / 3 {
-            return Ok(Self::new(dict));
-        }
-        let fillers: Vec<_> = (length..larger).map(|number| format!("room {number}")).collect();
-        fillers.iter().try_for_each(|key| dict.set_item(key, key))?;
-        fillers.iter().try_for_each(|key| dict.del_item(key))?;
-        // What has been deleted keeps its place.
-        Ok(Self::with_room(dict, usable(larger) - larger))
+        (length..larger).try_for_each(|number| dict.set_item(format!("room {number}"), number))?;
+        // Popped entries leave nothing behind; with many deleted ones CPython would copy one by one.
+        (length..larger).try_for_each(|_| dict.call_method0("popitem").map(drop))?;
+        Ok(Self::with_room(dict, usable(larger) - length))
     }
 
     fn with_room(dict: Bound<'_, PyDict>, room: usize) -> Self {
