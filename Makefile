@@ -66,7 +66,7 @@ AGAIN := $(MAKE) --no-print-directory
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: all rust deps check configure venv install uninstall serve test check-fmt fmt lint unit loom pytest \
-  bench bench-waiting bench-postgres soak conformance valgrind clean help
+  bench bench-waiting bench-postgres instructions soak conformance valgrind clean help
 
 #: build the module for NGINX and PYTHON: build/$(NGINX)/ngx_http_wsgi_module.so
 all: configure
@@ -105,7 +105,7 @@ uninstall:
 serve: rust deps all venv
 	@exec tools/serve.sh
 
-#: everything: format, lints, unit tests, pytest with Debian's nginx and with the vendored one
+#: everything: format, lints, unit tests, instructions, pytest with Debian's nginx and with the vendored one
 test:
 	@tools/test.sh "$(AGAIN)"
 
@@ -156,6 +156,12 @@ bench-postgres: all venv
 	@tools/deps.sh bench test
 	@echo "== running bench/postgres.py"
 	@$(VENV) bench/postgres.py $(BENCH)
+
+#: instructions of a request, counted by callgrind; RECORD=1 records them, PROFILE=hello shows where
+instructions: all venv
+	@tools/deps.sh valgrind
+	@echo "== running bench/instructions.py"
+	@$(VENV) bench/instructions.py
 
 #: ten minutes of good and bad visitors on applications in threads, looking for leaks; DURATION=60 is one
 soak: all venv

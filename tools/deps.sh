@@ -41,6 +41,7 @@ for group in "$@"; do
         have openssl || need openssl
         have h2load || need nghttp2-client
         have promtool || need prometheus
+        have valgrind || need valgrind
         have postgres || file /usr/lib/postgresql/*/bin/postgres || need postgresql
         ;;
     bench) have wrk || need wrk ;;

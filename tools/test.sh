@@ -25,6 +25,8 @@ stage lint NGINX=debian lint
 [ ! -f build/results/unit-failed ] || failed="$failed unit"
 rm -f build/results/unit-failed
 stage loom loom
+# The vendored one has assertions compiled in.
+CHECK=1 stage instructions NGINX=debian instructions
 for nginx in debian vendored; do
     stage "pytest-$nginx" NGINX=$nginx pytest
 done
