@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from harness.apps import notes, settled, touch, wait_notes
-from harness.threads import ask, serve, threads_of, wait_in_nginx
+from harness.threads import ask, hold, let_go, serve, threads_of, wait_in_nginx
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
@@ -74,6 +74,25 @@ def test_under_load_never_more_and_all_are_used(nginx):
     assert len(done) == 500
     most, idents = server.get("/most").json()
     assert most == 4 and idents == 4
+
+
+@pytest.mark.parametrize("blocked", [1, 2, 3])
+def test_none_waits_behind_a_blocked_one_while_a_thread_is_idle(nginx, blocked):
+    server = serve(nginx, threads=4)
+    # All come to the threads at once, when this one lets go of the GIL.
+    first = hold(server)
+    clients, waiting = [], []
+    for number in range(8):
+        if number % 2 == 0 and len(waiting) < blocked:
+            waiting.append(ask(server, f"/wait?{number}"))
+        clients.append(ask(server, f"/hello?{number}"))
+    wait_in_nginx(server, 1 + len(clients) + len(waiting))
+    let_go(server)
+    assert [client.read_response().body for client in [first, *clients]] == [b"held"] + [b"hello"] * 8
+    assert notes(server, "done") == []
+    for number, client in enumerate(waiting):
+        touch(server, 2 * number)
+        assert client.read_response().text == str(2 * number)
 
 
 def test_each_worker_has_its_own(nginx):

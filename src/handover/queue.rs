@@ -121,8 +121,12 @@ impl<T> Queue<T> {
     /// For a thread that is there: the next request. `has_worked`: it has done with one.
     pub fn next(&self, has_worked: bool) -> Option<Arc<T>> {
         let mut state = lock(&self.state);
-        state.busy -= usize::from(has_worked);
-        state.is_waking = false;
+        if has_worked {
+            state.busy -= 1;
+        } else {
+            // Only the one that was woken has come by this: one that goes on says nothing of it.
+            state.is_waking = false;
+        }
         state.is_nudged = false;
         let item = state.waiting.pop_front();
         state.busy += usize::from(item.is_some());
@@ -165,6 +169,23 @@ mod tests {
         assert!(queue.has_room());
         assert!(queue.next(true).is_none());
         assert_eq!(queue.load(), Load { waiting: 0, busy: 0 });
+    }
+
+    /// While one is on its way, a thread that goes on with the next request wakes no other.
+    #[cfg(not(loom))]
+    #[test]
+    fn one_at_a_time_is_on_its_way() {
+        let queue = Queue::new(4, 8);
+        let is_waking = || lock(&queue.state).is_waking;
+        (0..4).for_each(|number| queue.push(Arc::new(number)));
+        lock(&queue.state).sleeping = 3;
+        assert!(queue.next(false).is_some() && is_waking());
+        assert!(queue.next(true).is_some() && is_waking());
+        // It comes, and wakes the next.
+        assert!(queue.next(false).is_some() && is_waking());
+        assert!(queue.next(true).is_some() && is_waking());
+        // That one finds nothing.
+        assert!(queue.next(false).is_none() && !is_waking());
     }
 
     /// Every request is taken once, and every thread leaves, however two threads and nginx interleave.
