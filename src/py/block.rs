@@ -33,12 +33,17 @@ impl PyBlock {
 
     /// A copy of these blocks, one after the other.
     pub fn join(blocks: &[Self]) -> Self {
-        Self::copy(&blocks.iter().map(Self::as_bytes).collect::<Vec<_>>().concat())
+        let mut bytes = Vec::with_capacity(blocks.iter().map(|block| block.len).sum());
+        blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_bytes()));
+        Self::own(bytes.into())
     }
 
     /// A copy of these bytes, which needs no interpreter.
     pub fn copy(bytes: &[u8]) -> Self {
-        let bytes: Box<[u8]> = bytes.into();
+        Self::own(bytes.into())
+    }
+
+    fn own(bytes: Box<[u8]>) -> Self {
         Self { data: bytes.as_ptr(), len: bytes.len(), owner: Owner::Rust(bytes) }
     }
 

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use std::sync::OnceLock;
 
 use crate::error::Error;
+use crate::exec::line::Offer;
 use crate::exec::name;
 use crate::exec::report::Failure;
 use crate::handler::{Job, State, Then};
@@ -87,19 +88,7 @@ fn receive(message: Message) {
         Message::Tell(task, f) => {
             with_job(&task, f);
         }
-        Message::Offer(task, offer) => {
-            let mut offer = Some(offer);
-            with_job(&task, |job| {
-                let Some(offer) = offer.take() else { return };
-                if let Err(error) = job.take(offer) {
-                    job.fail(&failure(&task, &error));
-                }
-                job.drive();
-            });
-            if let Some(offer) = offer {
-                bin::discard(&task, offer.given.into_blocks());
-            }
-        }
+        Message::Offer(task, offer) => with_offer(&task, Some(offer), Job::drive),
         Message::Log(task, level, failure) => {
             let Failure { text, traceback, .. } = &failure;
             let is_logged =
@@ -111,14 +100,14 @@ fn receive(message: Message) {
         Message::Line(level, line) => log::write_line(level, &line),
         Message::Replace => workers::replace(Reason::Stuck),
         Message::Imported => workers::start_serving(),
-        Message::Leave(task, flight) => {
+        Message::Leave(task, offer, flight) => {
             if let Some(pool) = &task.service.pool {
                 census::leave(pool);
             }
             if task.is_awaited.swap(false, Ordering::Relaxed) {
                 hold::let_go();
             }
-            with_job(&task, |job| {
+            with_offer(&task, offer, |job| {
                 job.has_left.set(true);
                 job.flight.replace(flight);
                 if matches!(job.state.get(), State::Sending | State::Draining(Then::Send)) {
@@ -140,6 +129,21 @@ fn with_job(task: &Task, f: impl FnOnce(&Job)) -> bool {
             true
         }
         None => false,
+    }
+}
+
+/// Gives the job of `task` what its application gave, if anything, and runs `f` with it.
+fn with_offer(task: &Task, mut offer: Option<Offer>, f: impl FnOnce(&Job)) {
+    with_job(task, |job| {
+        if let Some(offer) = offer.take()
+            && let Err(error) = job.take(offer)
+        {
+            job.fail(&failure(task, &error));
+        }
+        f(job);
+    });
+    if let Some(offer) = offer {
+        bin::discard(task, offer.given.into_blocks());
     }
 }
 

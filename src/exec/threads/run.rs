@@ -16,7 +16,7 @@ use crate::exec::slice::Slice;
 use crate::exec::writing::{Refused, Written};
 use crate::exec::{Domain, report, watchdog};
 use crate::handler::{Job, State, Turn};
-use crate::handover::Queue;
+use crate::handover::{Bed, Queue};
 use crate::nginx::{self, Flow, Level, entry};
 use crate::py::{Interpreter, PyBlock};
 use crate::wsgi::{App, Draft, Exchange, Host, LineLog, Writer};
@@ -124,9 +124,7 @@ impl Line for TaskLine {
             && length(blocks) <= COPY_UP_TO
         {
             let copies = if blocks.is_empty() { Vec::new() } else { vec![PyBlock::join(blocks)] };
-            let offer = Offer { given: Given::All(copies), ..offer };
-            // The application's part of a list is over; nginx's thread comes when the thread leaves.
-            inbox::send_quietly(Message::Offer(Arc::clone(&self.task), offer));
+            self.task.end_with(Offer { given: Given::All(copies), ..offer });
             self.set(State::Closing(nginx::OK));
             return Ok(());
         }
@@ -157,6 +155,7 @@ impl Line for TaskLine {
     }
 
     fn fail(&self, failure: Failure) {
+        self.task.give_last();
         let message = if self.task.is_gone() {
             Message::Log(Arc::clone(&self.task), Level::Info, failure)
         } else {
@@ -176,7 +175,8 @@ impl Line for TaskLine {
 pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>, number: u32) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("wsgi");
-    while queue.wait() {
+    let bed = Bed::new();
+    while queue.wait(&bed) {
         // Taken before a request is, so that threads that wait for it hold up none.
         interpreter.enter(|py| {
             let mut next = queue.next(false);
@@ -189,6 +189,7 @@ pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>, number: u32)
                     true
                 });
                 if !is_served {
+                    task.give_last();
                     inbox::send_quietly(Message::Tell(Arc::clone(&task), Box::new(Job::break_off)));
                 }
                 task.stats.idle();
@@ -196,7 +197,8 @@ pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>, number: u32)
                 flight.leaves_thread();
                 // First it counts as free, or has another: a client that has its answer may come again at once.
                 next = queue.next(true);
-                inbox::send(Message::Leave(task, flight));
+                let last = task.take_last();
+                inbox::send(Message::Leave(task, last, flight));
                 bin::empty(py);
             }
         });
@@ -238,8 +240,11 @@ fn introduce(py: Python<'_>, domain: &'static Domain) {
 }
 
 fn serve(task: &Arc<Task>) {
-    let Some((snapshot, body)) = task.take_request().filter(|_| !task.is_gone()) else { return };
-    let title = || snapshot.request_line();
+    let body = task.begin();
+    if task.is_gone() {
+        return;
+    }
+    let title = || task.snapshot.request_line();
     let _watch =
         watchdog::watch(&task.runner, &task.service, task.domain, Some(task), task.stats, title);
     task.domain.interpreter.enter(|py| {
@@ -264,7 +269,7 @@ fn serve(task: &Arc<Task>) {
             line: &line,
         };
         let environ =
-            |template: &_| Ok(exchange.environ(py, gateway, template, snapshot.parts())?);
+            |template: &_| Ok(exchange.environ(py, gateway, template, task.snapshot.parts())?);
         loop {
             match exchange.slice(py, || slice.run(environ)) {
                 Ok(Some(Turn::Yield)) => py.detach(thread::yield_now),
@@ -274,6 +279,7 @@ fn serve(task: &Arc<Task>) {
         }
         if !exchange.is_closed() {
             // close() may take long, and nginx has something to send.
+            task.give_last();
             inbox::ring();
         }
         task.runner.closes(py);

@@ -4,8 +4,8 @@
 //! the way; the pool thread calls over and waits at the desk.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::conf::Service;
@@ -29,15 +29,19 @@ pub struct Task {
     /// Whether the client wants the head only.
     pub is_head: bool,
     pub queued_at: Instant,
-    /// How long it waited for a thread, once one has it.
-    queue_time: OnceLock<Duration>,
+    /// How many nanoseconds it waited for a thread; `QUEUED` until one has it.
+    queue_time: AtomicU64,
     pub runner: Arc<Runner>,
     pub stats: stats::App,
     /// Its line in the status.
     flight: Mutex<Flight>,
     /// Where the body comes over, if it still arrives.
     pub pipe: Option<BodyPipe>,
-    request: Mutex<Option<(Snapshot, Option<OwnedBody>)>>,
+    /// Only looked at by the thread. Made on nginx's thread and mostly freed there, as malloc likes it.
+    pub snapshot: Snapshot,
+    body: Mutex<Option<OwnedBody>>,
+    /// What ends the response, until nginx's thread is told that the thread has done as well.
+    last: Mutex<Option<Offer>>,
     job: AtomicPtr<Job>,
     desk: Desk<Call, Answer>,
     is_gone: AtomicBool,
@@ -45,6 +49,9 @@ pub struct Task {
     /// Whether a worker that quits waits for its thread.
     pub is_awaited: AtomicBool,
 }
+
+/// A queue time that is not known yet.
+const QUEUED: u64 = u64::MAX;
 
 /// Something that nginx's thread is to do with the job, while the pool thread waits.
 struct Call(*mut (dyn FnMut(&Job) + Send));
@@ -78,8 +85,8 @@ pub enum Message {
     Replace,
     /// Lines for the log, with the request's context if there is still one.
     Log(Arc<Task>, Level, Failure),
-    /// The thread has done with the request, and gives its line in the status back.
-    Leave(Arc<Task>, Flight),
+    /// The thread has done with the request: gives what ends the response, and its line in the status back.
+    Leave(Arc<Task>, Option<Offer>, Flight),
     /// The applications have been imported.
     Imported,
 }
@@ -101,12 +108,14 @@ impl Task {
             domain,
             is_head: job.request().is_head(),
             queued_at: Instant::now(),
-            queue_time: OnceLock::new(),
+            queue_time: AtomicU64::new(QUEUED),
             runner: Arc::default(),
             stats: job.conf().stats(),
             flight: Mutex::new(job.flight.take()),
             pipe,
-            request: Mutex::new(Some((snapshot, body))),
+            snapshot,
+            body: Mutex::new(body),
+            last: Mutex::default(),
             job: AtomicPtr::new(ptr::from_ref(job).cast_mut()),
             desk: Desk::new(),
             is_gone: AtomicBool::new(false),
@@ -115,13 +124,32 @@ impl Task {
         }
     }
 
-    /// For the thread: what the application is to be told of the request.
-    pub fn take_request(&self) -> Option<(Snapshot, Option<OwnedBody>)> {
-        let queue_time = self.queue_time.get_or_init(|| self.queued_at.elapsed());
+    /// For the thread: takes the request, once, and gives its body.
+    pub fn begin(&self) -> Option<OwnedBody> {
+        let queue_time = self.queued_at.elapsed();
+        let nanoseconds = u64::try_from(queue_time.as_nanos()).unwrap_or(QUEUED - 1);
+        self.queue_time.store(nanoseconds, Ordering::Release);
         self.stats.unqueued();
-        self.stats.waited(*queue_time);
+        self.stats.waited(queue_time);
         self.stats.busy();
-        lock(&self.request).take()
+        lock(&self.body).take()
+    }
+
+    /// For the thread: what ends the response. It goes to nginx's thread with whatever comes next.
+    pub fn end_with(&self, offer: Offer) {
+        *lock(&self.last) = Some(offer);
+    }
+
+    /// For the thread: what ends the response, if it has not gone.
+    pub fn take_last(&self) -> Option<Offer> {
+        lock(&self.last).take()
+    }
+
+    /// For the thread: has what ends the response go before a message that is to follow.
+    pub fn give_last(self: &Arc<Self>) {
+        if let Some(offer) = self.take_last() {
+            inbox::send_quietly(Message::Offer(Arc::clone(self), offer));
+        }
     }
 
     /// Its line in the status.
@@ -131,12 +159,15 @@ impl Task {
 
     /// How long it has waited for a thread.
     pub fn queue_time(&self) -> Duration {
-        self.queue_time.get().copied().unwrap_or_else(|| self.queued_at.elapsed())
+        match self.queue_time.load(Ordering::Acquire) {
+            QUEUED => self.queued_at.elapsed(),
+            nanoseconds => Duration::from_nanos(nanoseconds),
+        }
     }
 
     /// Whether no thread has taken it.
     pub fn is_queued(&self) -> bool {
-        lock(&self.request).is_some()
+        self.queue_time.load(Ordering::Acquire) == QUEUED
     }
 
     /// Whether the request has ended.
@@ -158,6 +189,7 @@ impl Task {
         if self.is_gone() {
             return (None, Answer::Gone);
         }
+        self.give_last();
         let (mut f, mut result) = (Some(f), None);
         let mut run = |job: &Job| result = f.take().map(|f| f(job));
         let run: &mut (dyn FnMut(&Job) + Send) = &mut run;
