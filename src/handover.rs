@@ -16,5 +16,5 @@ pub use clock::Clock;
 pub use desk::Desk;
 pub use inbox::Inbox;
 pub use pipe::Pipe;
-pub use queue::{Load, Queue};
+pub use queue::{Bed, Load, Queue};
 pub use sync::lock;

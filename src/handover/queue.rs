@@ -2,6 +2,8 @@
 //!
 //! A thread that is woken has to take the GIL before it takes a request. Threads that are awake meanwhile
 //! would only fight for it, so there is at most one that was woken and has not come yet; it wakes the next.
+//! The one that went to sleep last is woken first: where few are enough the same few work, and what they use
+//! is still in the processor's cache.
 
 use std::collections::VecDeque;
 
@@ -10,7 +12,6 @@ use super::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
 /// A queue in front of `threads` threads.
 pub struct Queue<T> {
     state: Mutex<State<T>>,
-    work: Condvar,
     threads: usize,
     /// How many may wait when all threads are busy.
     capacity: usize,
@@ -20,13 +21,24 @@ struct State<T> {
     waiting: VecDeque<Arc<T>>,
     /// Threads that work for a request.
     busy: usize,
-    /// Threads that wait to be woken.
-    sleeping: usize,
+    /// Threads that wait to be woken, the last one last.
+    sleeping: Vec<Bed>,
     /// A thread has been woken and has not come yet.
     is_waking: bool,
     /// A thread is wanted for something else than a request.
     is_nudged: bool,
     is_closed: bool,
+}
+
+/// Where a thread sleeps. Each has its own.
+#[derive(Clone)]
+pub struct Bed(Arc<Condvar>);
+
+impl Bed {
+    /// A new one.
+    pub fn new() -> Self {
+        Self(Arc::new(Condvar::new()))
+    }
 }
 
 /// How a queue stands.
@@ -42,12 +54,12 @@ impl<T> Queue<T> {
         let state = State {
             waiting: VecDeque::new(),
             busy: 0,
-            sleeping: 0,
+            sleeping: Vec::new(),
             is_waking: false,
             is_nudged: false,
             is_closed: false,
         };
-        Self { state: Mutex::new(state), work: Condvar::new(), threads, capacity }
+        Self { state: Mutex::new(state), threads, capacity }
     }
 
     /// How many threads it is made for.
@@ -101,20 +113,25 @@ impl<T> Queue<T> {
 
     /// Has the threads leave once nothing waits.
     pub fn close(&self) {
-        lock(&self.state).is_closed = true;
-        self.work.notify_all();
+        let mut state = lock(&self.state);
+        state.is_closed = true;
+        state.sleeping.iter().for_each(|bed| bed.0.notify_one());
     }
 
     /// For a thread: waits until it is wanted. False: it is to leave.
-    pub fn wait(&self) -> bool {
+    pub fn wait(&self, bed: &Bed) -> bool {
+        let is_same = |other: &Bed| Arc::ptr_eq(&other.0, &bed.0);
         let mut state = lock(&self.state);
-        state.sleeping += 1;
         while state.waiting.is_empty() && !state.is_nudged && !state.is_closed {
             // What this one was woken for may have been withdrawn: another is to be woken for the next.
             state.is_waking = false;
-            state = wait(&self.work, state);
+            if !state.sleeping.iter().any(is_same) {
+                state.sleeping.push(bed.clone());
+            }
+            state = wait(&bed.0, state);
         }
-        state.sleeping -= 1;
+        // Nobody may have woken it.
+        state.sleeping.retain(|other| !is_same(other));
         !state.is_closed || !state.waiting.is_empty()
     }
 
@@ -139,10 +156,13 @@ impl<T> Queue<T> {
     /// Wakes a thread, once the lock is free: on the same processor that thread would run at once, and wait
     /// for it.
     fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
-        if state.sleeping > 0 && !state.is_waking {
+        if state.is_waking {
+            return;
+        }
+        if let Some(bed) = state.sleeping.pop() {
             state.is_waking = true;
             drop(state);
-            self.work.notify_one();
+            bed.0.notify_one();
         }
     }
 }
@@ -178,7 +198,7 @@ mod tests {
         let queue = Queue::new(4, 8);
         let is_waking = || lock(&queue.state).is_waking;
         (0..4).for_each(|number| queue.push(Arc::new(number)));
-        lock(&queue.state).sleeping = 3;
+        lock(&queue.state).sleeping = vec![Bed::new(); 3];
         assert!(queue.next(false).is_some() && is_waking());
         assert!(queue.next(true).is_some() && is_waking());
         // It comes, and wakes the next.
@@ -201,8 +221,8 @@ mod tests {
                 .map(|_| {
                     let queue = Arc::clone(&queue);
                     loom::thread::spawn(move || {
-                        let mut taken = 0;
-                        while queue.wait() {
+                        let (mut taken, bed) = (0, Bed::new());
+                        while queue.wait(&bed) {
                             let mut has_worked = false;
                             while queue.next(has_worked).is_some() {
                                 taken += 1;
@@ -238,7 +258,8 @@ mod tests {
             let worker = {
                 let queue = Arc::clone(&queue);
                 thread::spawn(move || {
-                    while queue.wait() {
+                    let bed = Bed::new();
+                    while queue.wait(&bed) {
                         let mut has_worked = false;
                         while let Some(item) = queue.next(has_worked) {
                             if *item == 'b' {
