@@ -8,6 +8,7 @@
 
 mod block;
 mod error;
+mod field;
 mod handover;
 mod life;
 mod py;

@@ -37,7 +37,7 @@ pub fn with<R>(
         query_string: r.args(),
         request_uri: r.unparsed_uri(),
         protocol: r.protocol(),
-        server_name: if plain_server_name(r).is_some() { None } else { Some(host(r, &local)) },
+        server_name: has_no_name(conf).then(|| host(r, &local)),
         server_addr: &local.text,
         server_port: match (local.port.as_slice(), tls.is_some()) {
             // A UNIX socket has no port, but PEP 3333 wants one.
@@ -77,6 +77,12 @@ fn plain_server_name<'a>(r: Request<'a>) -> Option<&'a [u8]> {
     let is_plain = name.first().is_some_and(u8::is_ascii_alphanumeric)
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
     is_plain.then_some(name)
+}
+
+/// Whether the server has no such name, as `find_constants` has found out.
+fn has_no_name(conf: &LocationConf) -> bool {
+    let constants = conf.service().ok().and_then(|service| service.constants.get());
+    constants.is_none_or(|constants| constants.server_name.is_none())
 }
 
 /// SERVER_NAME of a server without a plain name: the host that the client asked for, or else the address.

@@ -11,6 +11,8 @@ use nginx_sys::{
     ngx_parse_http_time, ngx_str_t, ngx_table_elt_t,
 };
 
+use crate::field;
+
 use super::accel::ResponseRules;
 use super::pool;
 use super::shim::{
@@ -62,7 +64,7 @@ pub(super) unsafe fn apply<'a>(
         for (name, value) in head.fields {
             if !rules.hides(name) {
                 set_field(r, name, value)?;
-                needs_refresh &= !name.eq_ignore_ascii_case(b"refresh");
+                needs_refresh &= !field::is(name, b"refresh");
             }
         }
         if needs_refresh {
@@ -140,11 +142,11 @@ pub(super) unsafe fn set_field(
 ) -> Option<()> {
     // SAFETY: called by `apply` with its request.
     unsafe {
-        if name.eq_ignore_ascii_case(b"content-length") {
+        if field::is(name, b"content-length") {
             // In content_length_n already; a list entry would send it twice.
             return Some(());
         }
-        if name.eq_ignore_ascii_case(b"content-type") {
+        if field::is(name, b"content-type") {
             return set_content_type(r, value);
         }
         let header = push(r, name, value)?;

@@ -3,6 +3,8 @@
 //! Made by `start_response`, kept aside until the first block, and only then given to nginx, so that an
 //! error before that can replace it without a trace.
 
+use crate::field;
+
 /// A checked status line and checked headers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
@@ -85,7 +87,7 @@ impl Head {
         if is_hop_by_hop(name) {
             return Err(HeadError::HopByHop(printable(name)));
         }
-        if name.eq_ignore_ascii_case(b"content-length") {
+        if field::is(name, b"content-length") {
             self.set_content_length(value)?;
         }
         self.text.reserve(size_of::<Lengths>() + name.len() + value.len());
@@ -188,7 +190,7 @@ fn is_hop_by_hop(name: &[u8]) -> bool {
         19 => &[b"proxy-authorization"],
         _ => return false,
     };
-    candidates.iter().any(|hop| name.eq_ignore_ascii_case(hop))
+    candidates.iter().any(|hop| field::is(name, hop))
 }
 
 #[cfg(test)]

@@ -10,11 +10,16 @@ use crate::py::{Guarded, latin1, latin1_bytes};
 pub struct Memo(Guarded<Option<Py<PyString>>>);
 
 impl Memo {
+    /// Whether the last string is that of `value`.
+    pub fn is(&self, py: Python<'_>, value: &[u8]) -> bool {
+        self.0.with(py, |last| last.as_ref().is_some_and(|last| has(last.bind(py), value)))
+    }
+
     /// The last string, if it is that of `value`.
     pub fn last<'py>(&self, py: Python<'py>, value: &[u8]) -> Option<Bound<'py, PyString>> {
         self.0.with(py, |last| {
             let last = last.as_ref()?.bind(py);
-            matches!(latin1_bytes(last), Ok(Some(bytes)) if bytes == value).then(|| last.clone())
+            has(last, value).then(|| last.clone())
         })
     }
 
@@ -24,4 +29,9 @@ impl Memo {
         drop(self.0.replace(py, Some(new.clone().unbind())));
         Ok(new)
     }
+}
+
+#[inline]
+fn has(text: &Bound<'_, PyString>, value: &[u8]) -> bool {
+    matches!(latin1_bytes(text), Ok(Some(bytes)) if bytes == value)
 }

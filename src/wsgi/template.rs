@@ -71,21 +71,18 @@ impl Template {
         parts: &Parts<'_, H, V>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let dict = self.dict.bind(py);
-        let entries: [(&Memo, &Py<PyString>, &[u8]); 8] = [
-            (&self.script_name, &keys.script_name, parts.script_name),
-            (&self.path_info, &keys.path_info, parts.path_info),
-            (&self.query_string, &keys.query_string, parts.query_string),
-            (&self.request_uri, &keys.request_uri, parts.request_uri),
-            (&self.server_addr, &keys.server_addr, parts.server_addr),
-            (&self.server_port, &keys.server_port, parts.server_port),
-            (&self.remote_addr, &keys.remote_addr, parts.remote_addr),
-            (&self.remote_port, &keys.remote_port, parts.remote_port.unwrap_or_default()),
-        ];
-        for (memo, key, value) in entries {
-            if memo.last(py, value).is_none() {
-                set(dict, key, &memo.renew(py, value)?)?;
-            }
-        }
+        let renew = |memo: &Memo, key: &Py<PyString>, value: &[u8]| match memo.is(py, value) {
+            true => Ok(()),
+            false => set(dict, key, &memo.renew(py, value)?),
+        };
+        renew(&self.script_name, &keys.script_name, parts.script_name)?;
+        renew(&self.path_info, &keys.path_info, parts.path_info)?;
+        renew(&self.query_string, &keys.query_string, parts.query_string)?;
+        renew(&self.request_uri, &keys.request_uri, parts.request_uri)?;
+        renew(&self.server_addr, &keys.server_addr, parts.server_addr)?;
+        renew(&self.server_port, &keys.server_port, parts.server_port)?;
+        renew(&self.remote_addr, &keys.remote_addr, parts.remote_addr)?;
+        renew(&self.remote_port, &keys.remote_port, parts.remote_port.unwrap_or_default())?;
         let copy = dict.copy()?;
         if parts.remote_port.is_none() {
             copy.del_item(&keys.remote_port)?;
