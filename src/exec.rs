@@ -12,6 +12,7 @@ pub mod runner;
 mod sending;
 mod slice;
 mod stacks;
+mod stay;
 pub mod threads;
 pub mod watchdog;
 mod writing;

@@ -23,6 +23,7 @@ use crate::wsgi::{Body, Draft, Environ, Exchange, Host, LineLog, Writer};
 use super::line::{Given, Line, Offer};
 use super::report::Failure;
 use super::slice::Slice;
+use super::stay;
 use super::writing::{Refused, Written};
 use super::{Domain, name, parts, report, slice};
 
@@ -216,15 +217,17 @@ pub fn run(job: &Job) -> Turn {
     job.flight.borrow().runs_in(0, "nginx");
     let begun = Instant::now();
     let runner = job.runner(domain);
-    let turn = domain.interpreter.enter(|py| {
-        if let Some(runner) = runner.filter(|_| job.state.get() != State::Calling) {
-            runner.begin(py);
-        }
-        let turn = turn(py, domain, job);
-        if let Some(runner) = runner {
-            runner.end(py);
-        }
-        turn
+    let turn = stay::during(|| {
+        domain.interpreter.enter(|py| {
+            if let Some(runner) = runner.filter(|_| job.state.get() != State::Calling) {
+                runner.begin(py);
+            }
+            let turn = turn(py, domain, job);
+            if let Some(runner) = runner {
+                runner.end(py);
+            }
+            turn
+        })
     });
     let held = begun.elapsed();
     job.flight.borrow().leaves_thread();
