@@ -141,7 +141,7 @@ impl<T> Queue<T> {
         if has_worked {
             state.busy -= 1;
         } else {
-            // Only the one that was woken has come by this: one that goes on says nothing of it.
+            // One that goes on with its next request is not the one that was woken, which is still to come.
             state.is_waking = false;
         }
         state.is_nudged = false;

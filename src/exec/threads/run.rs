@@ -183,21 +183,17 @@ pub fn work(interpreter: &'static Interpreter, queue: &Queue<Task>, number: u32)
             // It may have been called for that alone.
             bin::empty(py);
             while let Some(task) = next {
-                task.flight().runs_in(number, name);
                 let is_served = entry::guard(false, || {
-                    serve(&task);
+                    serve(&task, number, name);
                     true
                 });
                 if !is_served {
                     task.give_last();
                     inbox::send_quietly(Message::Tell(Arc::clone(&task), Box::new(Job::break_off)));
                 }
-                task.stats.idle();
-                let flight = core::mem::take(&mut *task.flight());
-                flight.leaves_thread();
+                let (last, flight) = task.leave();
                 // First it counts as free, or has another: a client that has its answer may come again at once.
                 next = queue.next(true);
-                let last = task.take_last();
                 inbox::send(Message::Leave(task, last, flight));
                 bin::empty(py);
             }
@@ -239,8 +235,8 @@ fn introduce(py: Python<'_>, domain: &'static Domain) {
     }
 }
 
-fn serve(task: &Arc<Task>) {
-    let body = task.begin();
+fn serve(task: &Arc<Task>, number: u32, name: &str) {
+    let body = task.begin(number, name);
     if task.is_gone() {
         return;
     }
@@ -281,8 +277,8 @@ fn serve(task: &Arc<Task>) {
             // close() may take long, and nginx has something to send.
             task.give_last();
             inbox::ring();
+            task.runner.closes(py);
         }
-        task.runner.closes(py);
         if let Err(raised) = exchange.end(py, gateway) {
             let failure = report::describe_close(py, task.domain, &task.service.app, &raised);
             inbox::send(Message::Log(Arc::clone(task), Level::Error, failure));

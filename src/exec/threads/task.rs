@@ -5,7 +5,7 @@
 
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::conf::Service;
@@ -33,21 +33,26 @@ pub struct Task {
     queue_time: AtomicU64,
     pub runner: Arc<Runner>,
     pub stats: stats::App,
-    /// Its line in the status.
-    flight: Mutex<Flight>,
     /// Where the body comes over, if it still arrives.
     pub pipe: Option<BodyPipe>,
     /// Only looked at by the thread. Made on nginx's thread and mostly freed there, as malloc likes it.
     pub snapshot: Snapshot,
-    body: Mutex<Option<OwnedBody>>,
-    /// What ends the response, until nginx's thread is told that the thread has done as well.
-    last: Mutex<Option<Offer>>,
+    hands: Mutex<Hands>,
     job: AtomicPtr<Job>,
     desk: Desk<Call, Answer>,
     is_gone: AtomicBool,
     is_over: AtomicBool,
     /// Whether a worker that quits waits for its thread.
     pub is_awaited: AtomicBool,
+}
+
+/// What a thread has in its hands for a request.
+struct Hands {
+    body: Option<OwnedBody>,
+    /// Its line in the status.
+    flight: Flight,
+    /// What ends the response, until nginx's thread is told that the thread has done as well.
+    last: Option<Offer>,
 }
 
 /// A queue time that is not known yet.
@@ -111,11 +116,9 @@ impl Task {
             queue_time: AtomicU64::new(QUEUED),
             runner: Arc::default(),
             stats: job.conf().stats(),
-            flight: Mutex::new(job.flight.take()),
             pipe,
             snapshot,
-            body: Mutex::new(body),
-            last: Mutex::default(),
+            hands: Mutex::new(Hands { body, flight: job.flight.take(), last: None }),
             job: AtomicPtr::new(ptr::from_ref(job).cast_mut()),
             desk: Desk::new(),
             is_gone: AtomicBool::new(false),
@@ -124,37 +127,44 @@ impl Task {
         }
     }
 
-    /// For the thread: takes the request, once, and gives its body.
-    pub fn begin(&self) -> Option<OwnedBody> {
+    /// For the thread, which has this number and name: takes the request, once, and gives its body.
+    pub fn begin(&self, number: u32, name: &str) -> Option<OwnedBody> {
         let queue_time = self.queued_at.elapsed();
         let nanoseconds = u64::try_from(queue_time.as_nanos()).unwrap_or(QUEUED - 1);
         self.queue_time.store(nanoseconds, Ordering::Release);
         self.stats.unqueued();
         self.stats.waited(queue_time);
         self.stats.busy();
-        lock(&self.body).take()
+        let mut hands = lock(&self.hands);
+        hands.flight.runs_in(number, name);
+        hands.body.take()
     }
 
     /// For the thread: what ends the response. It goes to nginx's thread with whatever comes next.
     pub fn end_with(&self, offer: Offer) {
-        *lock(&self.last) = Some(offer);
+        lock(&self.hands).last = Some(offer);
     }
 
-    /// For the thread: what ends the response, if it has not gone.
-    pub fn take_last(&self) -> Option<Offer> {
-        lock(&self.last).take()
+    /// For the thread, which has done with it: what ends the response, if that has not gone, and its line in
+    /// the status.
+    pub fn leave(&self) -> (Option<Offer>, Flight) {
+        self.stats.idle();
+        let mut hands = lock(&self.hands);
+        hands.flight.leaves_thread();
+        (hands.last.take(), core::mem::take(&mut hands.flight))
     }
 
     /// For the thread: has what ends the response go before a message that is to follow.
     pub fn give_last(self: &Arc<Self>) {
-        if let Some(offer) = self.take_last() {
+        let last = lock(&self.hands).last.take();
+        if let Some(offer) = last {
             inbox::send_quietly(Message::Offer(Arc::clone(self), offer));
         }
     }
 
-    /// Its line in the status.
-    pub fn flight(&self) -> MutexGuard<'_, Flight> {
-        lock(&self.flight)
+    /// For its line in the status.
+    fn set_state(&self, state: stats::State) {
+        lock(&self.hands).flight.set_state(state);
     }
 
     /// How long it has waited for a thread.
@@ -201,13 +211,13 @@ impl Task {
                 &mut (dyn FnMut(&Job) + Send + 'static),
             >(run)
         };
-        self.flight().set_state(stats::State::Sending);
+        self.set_state(stats::State::Sending);
         let answer = self.runner.pause(|| {
             self.desk.place(Call(run));
             inbox::send(Message::Call(Arc::clone(self)));
             self.desk.wait()
         });
-        self.flight().set_state(stats::State::Running);
+        self.set_state(stats::State::Running);
         if answer != Answer::Go {
             self.is_over.store(true, Ordering::Release);
         }
@@ -245,7 +255,7 @@ impl Task {
     /// For nginx's thread: puts it into the queue.
     pub fn queue(self: &Arc<Self>, pool: &Arc<Pool>) {
         self.stats.queued();
-        self.flight().set_state(stats::State::Queued);
+        self.set_state(stats::State::Queued);
         census::enter(pool);
         pool.queue().push(Arc::clone(self));
         pool.rouse_later();
