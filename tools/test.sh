@@ -26,7 +26,7 @@ stage lint NGINX=debian lint
 rm -f build/results/unit-failed
 stage loom loom
 # The vendored one has assertions compiled in.
-CHECK=1 stage instructions NGINX=debian instructions
+stage instructions NGINX=debian CHECK=1 instructions
 for nginx in debian vendored; do
     stage "pytest-$nginx" NGINX=$nginx pytest
 done
