@@ -126,6 +126,14 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             let nginx = process::NGINX_VERSION.to_string_lossy();
             let text = format!("wsgi: nginx mod_wsgi {own}, {nginx}, Python {python}");
             log.write(Level::Notice, text);
+            if let Some(library) = py::unoptimised_library() {
+                let text = format!(
+                    "wsgi: {} was built without --enable-optimizations and is slower than it could be: see \
+                     docs/python.md",
+                    library.display()
+                );
+                log.write(Level::Notice, text);
+            }
         }
         status::reload_single_process(cycle);
         nginx::OK

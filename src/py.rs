@@ -12,6 +12,7 @@ mod gil;
 mod guarded;
 mod handle;
 mod interpreter;
+mod library;
 mod owned;
 mod package;
 mod runtime;
@@ -25,6 +26,8 @@ pub use gil::Gil;
 pub use guarded::Guarded;
 pub use handle::Handle;
 pub use interpreter::Interpreter;
+#[cfg(not(test))]
+pub use library::unoptimised_library;
 pub use owned::Owned;
 #[cfg(debug_assertions)]
 pub use package::panic;
