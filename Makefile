@@ -10,6 +10,8 @@ PORT ?= 8080
 PYTEST_ARGS ?= -n 2
 # bench: more arguments for bench/run.py.
 BENCH_ARGS ?=
+# python: where it puts one.
+PYTHON_PREFIX ?= $(ROOT)/build/python
 # install, uninstall: put before the path, for packages.
 DESTDIR ?=
 
@@ -53,7 +55,7 @@ PYO3_PYTHON := $(or $(shell $(PYTHON) -c 'import sys; \
 WSGI_PYTHON := $(PYO3_PYTHON)
 
 export ROOT KIND OUT PORT DESTDIR CARGO_TARGET_DIR CARGO_PROFILE NGINX_SOURCE_DIR NGINX_BUILD_DIR
-export PYO3_PYTHON WSGI_NGINX WSGI_MODULE WSGI_PYTHON
+export PYO3_PYTHON WSGI_NGINX WSGI_MODULE WSGI_PYTHON PYTHON_PREFIX
 # For nginx a variable of this name is a list of sockets that it inherits.
 unexport NGINX
 
@@ -66,7 +68,7 @@ AGAIN := $(MAKE) --no-print-directory
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: all rust deps check configure venv install uninstall serve test check-fmt fmt lint unit loom pytest \
-  bench bench-waiting bench-postgres instructions soak conformance valgrind clean help
+  python fast bench bench-waiting bench-postgres instructions soak conformance valgrind clean help
 
 #: build the module for NGINX and PYTHON: build/$(NGINX)/ngx_http_wsgi_module.so
 all: configure
@@ -139,6 +141,22 @@ loom: rust
 	@cd tests/loom && LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$(ROOT)/build/loom" \
 	  cargo test --release --locked
 
+#: a Python with an optimised shared library, from Debian's source package: build/python; ten minutes
+python:
+	@tools/libpython.sh
+
+#: the module once more, for that Python: build/$(NGINX)-fast/ngx_http_wsgi_module.so
+fast:
+	@$(AGAIN) all OUT="$(OUT)-fast" PYTHON="$(PYTHON_PREFIX)/bin/python3"
+
+# What is compared with the module, if it can be.
+ifndef WSGI_MODULE_FAST
+ifneq ($(wildcard $(PYTHON_PREFIX)/bin/python3),)
+  export WSGI_MODULE_FAST := $(OUT)-fast/ngx_http_wsgi_module.so
+  bench: fast
+endif
+endif
+
 #: what a request costs, beside nginx's own static answers
 bench: all venv
 	@tools/deps.sh bench
@@ -192,10 +210,11 @@ help:
 	  printf "  %-14s %s\n", $$0, text}; text=""}' Makefile
 	@echo
 	@echo "Variables:"
-	@echo "  NGINX       debian (as now installed, the default), vendored (1.28 from the crate nginx-src),"
-	@echo "              or the path of a source folder of nginx where ./configure was run"
-	@echo "  PYTHON      the interpreter to build for, 3.9 or newer, with a shared library: $(PYTHON)"
-	@echo "  PORT        serve: the port on 127.0.0.1: $(PORT)"
-	@echo "  PYTEST_ARGS pytest, test: arguments for pytest: $(PYTEST_ARGS)"
-	@echo "  BENCH_ARGS  bench: arguments for bench/run.py"
-	@echo "  DESTDIR     install, uninstall: a folder to take for /"
+	@echo "  NGINX          debian (as now installed, the default), vendored (1.28 from the crate nginx-src),"
+	@echo "                 or the path of a source folder of nginx where ./configure was run"
+	@echo "  PYTHON         the interpreter to build for, 3.9 or newer, with a shared library: $(PYTHON)"
+	@echo "  PYTHON_PREFIX  python: where it puts one: $(PYTHON_PREFIX)"
+	@echo "  PORT           serve: the port on 127.0.0.1: $(PORT)"
+	@echo "  PYTEST_ARGS    pytest, test: arguments for pytest: $(PYTEST_ARGS)"
+	@echo "  BENCH_ARGS     bench: arguments for bench/run.py"
+	@echo "  DESTDIR        install, uninstall: a folder to take for /"

@@ -45,6 +45,24 @@ for group in "$@"; do
         have postgres || file /usr/lib/postgresql/*/bin/postgres || need postgresql
         ;;
     bench) have wrk || need wrk ;;
+    python)
+        have cc || need gcc
+        header stdio.h || need libc6-dev
+        have make || need make
+        have autoconf || need autoconf
+        have dpkg-source || need dpkg-dev
+        header zlib.h || need zlib1g-dev
+        header bzlib.h || need libbz2-dev
+        header lzma.h || need liblzma-dev
+        header openssl/ssl.h || need libssl-dev
+        header ffi.h || need libffi-dev
+        header expat.h || need libexpat1-dev
+        header sqlite3.h || need libsqlite3-dev
+        header readline/readline.h || need libreadline-dev
+        header ncurses.h || need libncurses-dev
+        header uuid/uuid.h || need uuid-dev
+        header db.h || need libdb-dev
+        ;;
     conformance) header ev.h || need libev-dev ;;
     valgrind) have valgrind || need valgrind ;;
     esac
