@@ -141,7 +141,7 @@ loom: rust
 	@cd tests/loom && LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$(ROOT)/build/loom" \
 	  cargo test --release --locked
 
-#: a Python with an optimised shared library, from Debian's source package: build/python; ten minutes
+#: a Python with an optimised shared library, from Debian's source package: build/python; twenty minutes
 python:
 	@tools/libpython.sh
 

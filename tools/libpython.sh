@@ -135,7 +135,7 @@ cd "$work"
 rm -rf tree
 quietly dpkg-source --extract "${package}_${found#*:}.dsc" tree
 cd tree
-say "building $package $found for $(short "$prefix"), which takes about ten minutes"
+say "building $package $found for $(short "$prefix"), which takes ten to twenty minutes"
 # Variables given to our make are not meant for Python's.
 unset MAKEFLAGS MAKEOVERRIDES MFLAGS
 choose_builtin_modules
