@@ -8,8 +8,6 @@ PYTHON ?= $(if $(wildcard /usr/bin/python3),/usr/bin/python3,python3)
 PORT ?= 8080
 # pytest, test: more arguments for pytest. Two servers at a time are what two cores can take.
 PYTEST_ARGS ?= -n 2
-# bench: more arguments for bench/run.py.
-BENCH_ARGS ?=
 # python: where it puts one.
 PYTHON_PREFIX ?= $(ROOT)/build/python
 # install, uninstall: put before the path, for packages.
@@ -157,11 +155,11 @@ ifneq ($(wildcard $(PYTHON_PREFIX)/bin/python3),)
 endif
 endif
 
-#: what a request costs, beside nginx's own static answers
+#: what a request costs, beside nginx itself and ten other servers; BENCH="hello json" PEERS="uwsgi" chooses
 bench: all venv
-	@tools/deps.sh bench
+	@tools/deps.sh bench test
 	@echo "== running bench/run.py"
-	@$(VENV) bench/run.py $(BENCH_ARGS)
+	@$(VENV) bench/run.py
 
 #: 5,000 requests that wait in one worker: memory, CPU time, and a file beside them
 bench-waiting: all venv
@@ -216,5 +214,5 @@ help:
 	@echo "  PYTHON_PREFIX  python: where it puts one: $(PYTHON_PREFIX)"
 	@echo "  PORT           serve: the port on 127.0.0.1: $(PORT)"
 	@echo "  PYTEST_ARGS    pytest, test: arguments for pytest: $(PYTEST_ARGS)"
-	@echo "  BENCH_ARGS     bench: arguments for bench/run.py"
+	@echo "  BENCH          bench: workloads, all of them unless said; PEERS: servers; ROUNDS: 7 (bench/README.md)"
 	@echo "  DESTDIR        install, uninstall: a folder to take for /"

@@ -1,4 +1,4 @@
--- For wrk: each connection asks 10 ms after its last answer, as one that waits for bench/app.py:sleep would.
+-- For wrk: each connection asks 10 ms after its last answer, as one that waits for plain.sleep of bench/apps would.
 
 local path = debug.getinfo(1, "S").source:match("^@(.*/)") or ""
 dofile(path .. "wrk.lua")

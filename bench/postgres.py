@@ -16,21 +16,18 @@ import contextlib
 import datetime
 import json
 import os
-import pathlib
-import signal
 import statistics
-import subprocess
 import sys
-import time
 
 # No cache folder among the sources.
 sys.dont_write_bytecode = True
 sys.path[:1] = [os.path.dirname(os.path.abspath(__file__))]
 from postgres_app import POOL, SETUP  # noqa: E402
 from speed.database import database  # noqa: E402
-from speed.environment import environment, version_of  # noqa: E402
-from speed.load import fetch, load_generator  # noqa: E402
-from speed.machine import cores, cpu_model, process_time  # noqa: E402
+from speed.environment import python_with, version_of  # noqa: E402
+from speed.load import WRK, fetch, load_by_wrk, need  # noqa: E402
+from speed.machine import cores, cpu_model  # noqa: E402
+from speed.process import Process, Watched  # noqa: E402
 from speed.rounds import measured, middle, noisy, ratios, rounds_of, shown, spread, used  # noqa: E402
 from speed.server import Server, free_port  # noqa: E402
 from speed.settings import HERE, OUT, Failed, number, server_files, setting  # noqa: E402
@@ -55,59 +52,17 @@ COMMANDS = {
 BOUND = 1.0
 
 
-class Peer:
+class Peer(Watched):
     """Another server, on the core of the servers; lives inside `with`."""
 
-    def __init__(self, name, python, core, env):
-        self.name, self.python, self.core, self.env = name, python, core, env
-        self.port = free_port()
-        self.log = OUT / "run" / f"{name}.log"
+    def __init__(self, name, python, cores, env):
+        super().__init__(name, free_port())
+        command = [python, *(word.format(port=self.port) for word in COMMANDS[name])]
+        self.processes = [Process(command, cores, OUT / "run" / f"{name}.log",
+                                  {**os.environ, **env, "PYTHONDONTWRITEBYTECODE": "1"}, HERE)]
 
-    def __enter__(self):
-        command = [str(self.python), *(word.format(port=self.port) for word in COMMANDS[self.name])]
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **self.env, "PYTHONDONTWRITEBYTECODE": "1"},
-                preexec_fn=lambda: os.sched_setaffinity(0, self.core))
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if fetch(self.port, "/item")[0] == 200:
-                    return self
-            except (OSError, ValueError):
-                pass
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                raise Failed(f"{self.name} does not start:\n{self.log.read_text(errors='backslashreplace')[-2000:]}")
-            time.sleep(0.1)
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                # Its own session: nobody else is hit.
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
-
-    def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def pids(self):
-        """The process and all that descend from it."""
-        parents = {}
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        found = [self.process.pid]
-        for pid in found:
-            found += [child for child, parent in parents.items() if parent == pid]
-        return found
-
-    def cpu(self):
-        return sum(process_time(pid) for pid in self.pids())
+    def wait(self):
+        self.wait_until(lambda: fetch(self.port, "/item")[0] == 200)
 
 
 def main():
@@ -121,25 +76,25 @@ def main():
     rounds = int(number("ROUNDS", 7, 1, 99))
     seconds = number("SECONDS_PER_ROUND", 2, 1, 60)
     connections = int(number("CONNECTIONS", 16, 1, 512))
-    generator, load = load_generator()
-    python = environment()
+    need(WRK)
+    python = python_with("granian", "uvicorn", "psycopg", "asyncpg")
     server_core, load_core = cores()
     os.sched_setaffinity(0, load_core)
     OUT.mkdir(parents=True, exist_ok=True)
     broken = []
     for driver in drivers:
         print(f"{driver}: {rounds} rounds", file=sys.stderr, flush=True)
-        with database(load_core, SETUP) as conninfo, contextlib.ExitStack() as stack:
-            env = {"CONNINFO": conninfo, "DRIVER": driver}
+        with database(load_core, SETUP) as server, contextlib.ExitStack() as stack:
+            env = {"CONNINFO": server.conninfo, "DRIVER": driver}
             http = f'wsgi_python_executable "{python}"; wsgi_python_path "{HERE}";' + "".join(
                 f' wsgi_env {name} "{value}";' for name, value in env.items())
             servers = {"module": stack.enter_context(
                 Server(nginx, module, server_core, LOCATIONS, "/hello", http=http))}
             for name in COMMANDS:
                 servers[name] = stack.enter_context(Peer(name, python, server_core, env))
-            result = run(servers, driver, load, connections, rounds, seconds)
+            result = run(servers, driver, connections, rounds, seconds)
             versions = servers["module"].version()
-        result["machine"] = {"versions": versions, "cpu": cpu_model(), "load_generator": generator,
+        result["machine"] = {"versions": versions, "cpu": cpu_model(), "load_generator": "wrk",
                              "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds")}
         (OUT / f"postgres-{driver}.json").write_text(json.dumps(result, indent=1) + "\n")
         print("\n".join(result["table"]))
@@ -155,9 +110,9 @@ def main():
     return 0
 
 
-def run(servers, driver, load, connections, rounds, seconds):
+def run(servers, driver, connections, rounds, seconds):
     def ask(name, seconds):
-        return load(servers[name].url("/item"), connections, seconds)
+        return load_by_wrk(servers[name].url("/item"), connections, seconds)
 
     def per_request(cell):
         return used(cell) / cell["requests"] * 1e6

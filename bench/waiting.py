@@ -26,8 +26,8 @@ sys.dont_write_bytecode = True
 sys.path[:1] = [os.path.dirname(os.path.abspath(__file__))]
 from speed.crowd import Crowd  # noqa: E402
 from speed.database import database  # noqa: E402
-from speed.environment import environment  # noqa: E402
-from speed.load import Visitor, fetch, load_generator, spread_by_wrk  # noqa: E402
+from speed.environment import python_with  # noqa: E402
+from speed.load import WRK, Visitor, fetch, need, spread_by_wrk  # noqa: E402
 from speed.machine import cores, cpu_model  # noqa: E402
 from speed.rounds import measured, noisy, rounds_of, shown, used  # noqa: E402
 from speed.server import Server  # noqa: E402
@@ -76,18 +76,17 @@ def main():
     rounds = int(number("ROUNDS", 3, 1, 99))
     seconds = number("SECONDS_PER_ROUND", 2, 1, 60)
     collector = int(number("COLLECTOR", 0, 0, 1))
-    if load_generator()[0] != "wrk":
-        raise Failed("there is no wrk: apt-get install wrk")
-    python = environment()
+    need(WRK)
+    python = python_with("psycopg")
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     server_core, load_core = cores()
     os.sched_setaffinity(0, load_core)
     OUT.mkdir(parents=True, exist_ok=True)
     broken = []
-    with database(load_core) as conninfo:
+    with database(load_core) as postgres:
         for kind in wanted:
             print(f"{kind}: {rounds} rounds", file=sys.stderr, flush=True)
-            http = f'''wsgi_python_executable "{python}"; wsgi_env CONNINFO "{conninfo}"; wsgi_suspend_timeout 10m;
+            http = f'''wsgi_python_executable "{python}"; wsgi_env CONNINFO "{postgres.conninfo}"; wsgi_suspend_timeout 10m;
     wsgi_block_warning 2s; wsgi_python_path "{HERE}"; wsgi_env COLLECTOR {collector};'''
             with Server(nginx, module, server_core, LOCATIONS, "/hello", 4 * count + 1000, http) as server:
                 result = Bench(server, kind, count, seconds).run(rounds)

@@ -44,7 +44,11 @@ for group in "$@"; do
         have valgrind || need valgrind
         have postgres || file /usr/lib/postgresql/*/bin/postgres || need postgresql
         ;;
-    bench) have wrk || need wrk ;;
+    bench)
+        have wrk || need wrk
+        have h2load || need nghttp2-client
+        header ev.h || need libev-dev
+        ;;
     python)
         have cc || need gcc
         header stdio.h || need libc6-dev

@@ -1,11 +1,15 @@
-"""What bench/run.py measures with.
+"""What the benchmarks measure with.
 
     settings.py     the environment of a run
-    machine.py      cores, and CPU time from /proc
-    server.py       one nginx with the module, on a core of its own
-    load.py         what asks it: wrk, h2load, one long download, one steady visitor
+    machine.py      cores, and CPU time and memory from /proc
+    environment.py  build/bench-venv
+    process.py      a server as a child of ours, and what can be measured of it
+    server.py       nginx, with the module or without
+    database.py     a PostgreSQL for a while
+    load.py         what asks: wrk, h2load, uploads, one steady visitor
+    crowd.py        thousands of visitors at once
     rounds.py       contenders in turns, ratios, spreads, the words of a table
-    hello.py        CPU time per request: inline, one thread, eight threads
-    stream.py       bytes per second of CPU time
-    sleep.py        an application that waits, and static files beside it
+    workloads.py    what `make bench` asks for, and whom
+    session.py      one run of `make bench`
+    results.py      build/bench/results.json
 """

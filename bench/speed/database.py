@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 
+from .machine import cpu_of, tree
 from .settings import ROOT, Failed
 
 sys.path.insert(1, str(ROOT / "tests"))
@@ -16,7 +17,7 @@ from harness import postgres  # noqa: E402
 
 @contextlib.contextmanager
 def database(core, setup=""):
-    """Gives the conninfo. It runs on `core`, which is the load generator's, and `setup` is SQL for the beginning."""
+    """Gives a Database. It runs on `core`, which is the load generator's, and `setup` is SQL for the beginning."""
     if not postgres.program("postgres"):
         raise Failed("there is no PostgreSQL here: apt-get install postgresql")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="wsgi-bench-"))
@@ -30,12 +31,20 @@ def database(core, setup=""):
         try:
             if setup:
                 psql(server.conninfo, setup)
-            yield server.conninfo
+            yield Database(server)
         finally:
             server.stop()
     finally:
         os.sched_setaffinity(0, own)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Database:
+    def __init__(self, server):
+        self.conninfo, self.folder, self.pid = server.conninfo, server.folder, server.process.pid
+
+    def cpu(self):
+        return cpu_of(tree(self.pid))
 
 
 def psql(conninfo, text):

@@ -1,37 +1,69 @@
 """What asks the server."""
 
+import http.client
 import json
+import pathlib
 import re
 import shutil
 import socket
+import ssl
+import statistics
 import subprocess
+import tempfile
 import threading
 import time
+import urllib.parse
 
 from .settings import HERE, Failed
 
 
 def fetch(port, path):
     """One small answer: (status, body)."""
-    with socket.create_connection(("127.0.0.1", port), 10) as sock:
-        sock.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        answer = b""
-        while block := sock.recv(65536):
-            answer += block
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]) if head else 0, body
+    return ask(f"http://127.0.0.1:{port}{path}")
 
 
-def load_by_wrk(url, connections, seconds, script="wrk.lua", arguments=()):
+def ask(url, body=None, headers=()):
+    """One answer, to a POST if there is a body: (status, body)."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=30, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+    try:
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET" if body is None else "POST", path, body, dict(headers))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{url}: {error!r}") from error
+    finally:
+        connection.close()
+
+
+def need(*programs):
+    for program, package in programs:
+        if not shutil.which(program):
+            raise Failed(f"there is no {program}: apt-get install {package}")
+
+
+WRK, H2LOAD = ("wrk", "wrk"), ("h2load", "nghttp2-client")
+
+
+def load_by_wrk(url, connections, seconds, script="wrk.lua", arguments=(), headers=()):
+    """Asks without a pause on so many connections. A number among `arguments` of wrk.lua is the length of a body that
+    is posted."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{round(seconds)}s", "--timeout", "60s", "-s", str(HERE / script),
+               *(word for name, value in headers for word in ("-H", f"{name}: {value}")),
                url, "--", *map(str, arguments)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 30)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60)
     found = re.search(r"^JSON (.+)$", done.stdout, re.M)
     if done.returncode != 0 or not found:
         raise Failed(f"wrk: {done.stdout}{done.stderr}")
     result = json.loads(found.group(1))
     return {"requests": result["requests"], "failed": result["failed"], "seconds": result["microseconds"] / 1e6,
-            "p50_us": result["p50"], "p99_us": result["p99"]}
+            "p50_us": result["p50"], "p99_us": result["p99"], "max_us": result["max"]}
 
 
 def paced_by_wrk(url, connections, seconds):
@@ -44,47 +76,43 @@ def spread_by_wrk(url, connections, seconds, wait, rest):
     return load_by_wrk(url, connections, seconds, "spread.lua", (connections, wait, rest))
 
 
-def load_by_h2load(url, connections, seconds):
-    command = ["h2load", "--h1", "-t1", f"-c{connections}", f"-D{seconds:g}", url]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 30)
-    found = re.search(r"^requests: .*?(\d+) succeeded, (\d+) failed", done.stdout, re.M)
-    if done.returncode != 0 or not found:
-        raise Failed(f"h2load: {done.stdout}{done.stderr}")
-    return {"requests": int(found.group(1)), "failed": int(found.group(2)), "seconds": seconds}
+def load_by_h2load(url, connections, seconds, streams):
+    """HTTP/2, with so many requests at a time on each connection."""
+    with tempfile.TemporaryDirectory(prefix="wsgi-bench-") as folder:
+        log = pathlib.Path(folder) / "log"
+        command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds:g}", f"--log-file={log}", url]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60)
+        found = re.search(r"^status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", done.stdout, re.M)
+        failed = re.search(r"^requests: .*?(\d+) failed", done.stdout, re.M)
+        if done.returncode != 0 or not found or not failed or "protocol: h2" not in done.stdout:
+            raise Failed(f"h2load: {done.stdout}{done.stderr}")
+        # A line for each request: when it began, its status, how long it took (microseconds).
+        times = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
+    good, *others = map(int, found.groups())
+    return {"requests": good, "failed": int(failed.group(1)) + sum(others), "seconds": seconds, **in_order(times)}
 
 
-def load_generator():
-    for name, function in (("wrk", load_by_wrk), ("h2load", load_by_h2load)):
-        if shutil.which(name):
-            return name, function
-    raise Failed("neither wrk nor h2load is here: apt-get install wrk")
+def upload(url, length, seconds):
+    """Posts so many bytes again and again, on a new connection each time, until the time is over; only whole ones are
+    counted."""
+    body = bytes(length)
+    times = []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds:
+        asked = time.perf_counter()
+        status, answer = ask(url, body)
+        if (status, answer.split()[:1]) != (200, [str(length).encode()]) and answer != b"Hello, World!":
+            raise Failed(f"{url} answers {status} {answer[:80]!r} to {length} bytes")
+        times.append((time.perf_counter() - asked) * 1e6)
+    return {"requests": len(times), "failed": 0, "seconds": time.perf_counter() - begun, **in_order(sorted(times))}
 
 
-def download(port, path, size, buffer):
-    """Reads one long answer of `size` bytes to its end."""
-    with socket.create_connection(("127.0.0.1", port), 30) as sock:
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
-        view = memoryview(buffer)
-        head = b""
-        while b"\r\n\r\n" not in head:
-            head += sock.recv(4096) or fail(f"{path}: no answer")
-        head, _, rest = head.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise Failed(f"{path}: {head[:100]!r}")
-        received, tail = len(rest), rest
-        while count := sock.recv_into(view):
-            received += count
-            tail = bytes(view[max(0, count - 5):count]) if count >= 5 else (tail + view[:count].tobytes())[-5:]
-    if b"content-length:" in head.lower():
-        if received != size:
-            raise Failed(f"{path}: {received} bytes instead of {size}")
-    elif tail != b"0\r\n\r\n" or not size < received < size + size // 1000:
-        raise Failed(f"{path}: {received} bytes, which end in {tail!r}: not {size} bytes in chunks")
-    return size
-
-
-def fail(text):
-    raise Failed(text)
+def in_order(times):
+    """The middle, the 99th percentile and the longest of times in order, in microseconds."""
+    if not times:
+        raise Failed("nothing was answered in time")
+    return {"p50_us": statistics.median(times), "p99_us": times[min(len(times) - 1, len(times) * 99 // 100)],
+            "max_us": times[-1]}
 
 
 class Visitor(threading.Thread):
@@ -137,6 +165,4 @@ class Visitor(threading.Thread):
         self.join()
         if self.problem:
             raise Failed(self.problem)
-        late = sorted(self.late)
-        return {"p50_us": late[len(late) // 2], "p99_us": late[min(len(late) - 1, len(late) * 99 // 100)],
-                "max_us": late[-1], "visits": len(late)}
+        return {**in_order(sorted(self.late)), "visits": len(self.late)}

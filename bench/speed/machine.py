@@ -1,5 +1,6 @@
 """The machine: its cores, and who used them."""
 
+import contextlib
 import os
 import pathlib
 import platform
@@ -8,10 +9,12 @@ import re
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-def cores():
-    """(cores of the server, cores of the load generator), apart where that is possible."""
+def cores(workers=1):
+    """(cores of the server, one for each worker; cores of the load generator), apart where that is possible."""
     available = sorted(os.sched_getaffinity(0))
-    return ({available[0]}, {available[1]}) if len(available) > 1 else (set(available), set(available))
+    if len(available) <= workers:
+        return set(available), set(available)
+    return set(available[:workers]), {available[workers]}
 
 
 def cpu_model():
@@ -26,10 +29,45 @@ def busy_time():
     return (user + nice + system + irq + softirq + steal) / TICK
 
 
-def process_time(pid):
-    """That of one process, with all its threads."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+def stats():
+    """(pid, its fields in /proc/PID/stat from the state on) of every process."""
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            yield int(stat.parent.name), stat.read_text().rpartition(")")[2].split()
+
+
+def tree(pid):
+    """The process and all that descend from it."""
+    parents = {child: int(fields[1]) for child, fields in stats()}
+    found = [pid]
+    for known in found:
+        found += [child for child, parent in parents.items() if parent == known]
+    return found
+
+
+def of_session(pid):
+    """All processes of the session that began with this one."""
+    return [member for member, fields in stats() if int(fields[3]) == pid]
+
+
+def cpu_of(pids):
+    """(user, system): seconds of CPU time that these processes have used, with all their threads."""
+    user = system = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            user, system = user + int(fields[11]), system + int(fields[12])
+    return user / TICK, system / TICK
+
+
+def pss_of(pids):
+    """KiB of these processes; what is shared counts in proportion."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found = re.search(r"^Pss:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+            total += int(found.group(1)) if found else 0
+    return total
 
 
 def own_time():

@@ -8,25 +8,36 @@ from .machine import busy_time, own_time
 from .settings import Failed
 
 
-def measured(server, work):
-    """What `work()` returns, with the CPU time of the server and the noise meanwhile."""
-    all_before, own_before, cpu_before, start = busy_time(), own_time(), server.cpu(), time.monotonic()
+def measured(server, work, beside=None):
+    """What `work()` returns, with the CPU time of the server and the noise meanwhile. What `beside` uses, another
+    server, counts for nobody."""
+    def used_so_far():
+        other = sum(beside.cpu()) if beside else 0
+        return busy_time(), own_time() + other, *server.cpu(), time.monotonic()
+
+    before = used_so_far()
     result = work()
-    result["elapsed"] = time.monotonic() - start
-    result["cpu"] = server.cpu() - cpu_before
-    own = own_time() - own_before
+    busy, own, user, system, elapsed = (now - then for now, then in zip(used_so_far(), before))
+    result.update(elapsed=elapsed, cpu=user + system, user=user, system=system)
     # Cores that others used meanwhile; the counters have a grain of a hundredth of a second.
-    result["others"] = max(0.0, busy_time() - all_before - result["cpu"] - own) / result["elapsed"]
-    if result.pop("failed", 0):
-        raise Failed("some requests failed: see build/bench/run/error.log")
+    result["others"] = max(0.0, busy - user - system - own) / elapsed
+    if failed := result.pop("failed", 0):
+        raise Failed(f"{failed} of {result['requests'] + failed} requests failed:\n{server.log_text()[-2000:]}")
     return result
 
 
+def in_turn(contenders, turn):
+    """The order of this round: another one to begin with, and every other time backwards."""
+    first = turn // 2 * 3 % max(1, len(contenders))
+    order = contenders[first:] + contenders[:first]
+    return order if turn % 2 == 0 else order[::-1]
+
+
 def rounds_of(contenders, rounds, work):
-    """Measures every contender once per round, the order turned round each time."""
+    """Measures every contender once per round, in an order that changes."""
     results = {name: [] for name in contenders}
     for turn in range(rounds):
-        for name in contenders if turn % 2 == 0 else reversed(contenders):
+        for name in in_turn(contenders, turn):
             results[name].append(work(name))
         print(f"  round {turn + 1} of {rounds}", file=sys.stderr, flush=True)
     return results

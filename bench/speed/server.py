@@ -1,27 +1,25 @@
-"""The server that is measured: nginx with one worker and the module, made by run.py for each benchmark.
+"""nginx as a server that is measured: one worker or several, with the module or without, alone or in front of another.
 
-It has a core of its own where there are two. It lives inside `with`, and leaves its log in build/bench/run.
+It has cores of its own where there are enough. It lives inside `with`, in a folder below build/bench/run.
 """
 
 import os
-import pathlib
 import re
 import resource
 import shutil
-import signal
 import socket
 import subprocess
-import time
 
 from .load import fetch
-from .machine import process_time
+from .process import Process, Watched
 from .settings import HERE, OUT, Failed
 
+# What Debian's nginx.conf has, and no access log. Bodies are buffered as nginx does it unless told otherwise.
 CONF = """\
-load_module "{module}";
+{load}
 {user}
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 {main}
 pid "{run}/nginx.pid";
 error_log "{run}/error.log" notice;
@@ -32,18 +30,20 @@ events {{
 
 http {{
     access_log off;
+    sendfile on;
+    tcp_nopush on;
     keepalive_requests 1000000;
+    client_max_body_size 128m;
     client_body_temp_path "{run}/temp_client_body";
     proxy_temp_path "{run}/temp_proxy";
     fastcgi_temp_path "{run}/temp_fastcgi";
     uwsgi_temp_path "{run}/temp_uwsgi";
     scgi_temp_path "{run}/temp_scgi";
-    wsgi_temp_path "{run}/temp_wsgi";
     default_type text/plain;
     {http}
 
     server {{
-        listen 127.0.0.1:{port};
+        {listen}
 {locations}
     }}
 }}
@@ -56,58 +56,96 @@ def free_port():
         return sock.getsockname()[1]
 
 
-class Server:
-    """`locations` is configuration, in which @HERE@ is bench/ and @RUN@ the server's folder; `first` is the path of
-    an answer that has to be "Hello, World!" before anything is measured. `connections` are worker_connections, for
-    more than 1024 also three descriptors for each; `http` is more configuration."""
+def certificate():
+    """A self-signed certificate for 127.0.0.1, made once: (certificate file, key file)."""
+    folder = OUT / "tls"
+    cert, key = folder / "localhost.crt", folder / "localhost.key"
+    if not (cert.exists() and key.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+             "3650", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
+             str(key), "-out", str(cert)], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"openssl: {done.stderr}")
+    return cert, key
 
-    def __init__(self, nginx, module, core, locations, first, connections=1024, http=""):
-        self.nginx, self.module, self.core, self.locations, self.first = nginx, module, core, locations, first
-        self.connections, self.http = connections, http
-        self.port = free_port()
-        self.run = OUT / "run"
+
+def nginx_version(nginx):
+    """"1.22.1" of this binary."""
+    said = subprocess.run([nginx, "-v"], capture_output=True, text=True).stderr
+    found = re.search(r"nginx/(\S+)", said)
+    if not found:
+        raise Failed(f"{nginx} -v says {said!r}")
+    return found.group(1)
+
+
+class Nginx(Watched):
+    """`locations` is configuration for the server, in which @HERE@ is bench/ and @RUN@ the folder of this nginx;
+    `module` may be None. `connections` are worker_connections, for more than 1024 also three descriptors for each;
+    `http` is more configuration. With `tls` it speaks TLS only, HTTP/1.1 and HTTP/2."""
+
+    def __init__(self, nginx, module, cores, locations, *, http="", connections=1024, workers=1, tls=False,
+                 name="nginx"):
+        super().__init__(name, free_port())
+        self.nginx, self.module, self.locations, self.http = nginx, module, locations, http
+        self.connections, self.workers, self.tls = connections, workers, tls
+        self.scheme = "https" if tls else "http"
+        self.run = OUT / "run" / name
         self.log = self.run / "error.log"
+        # nginx takes a variable NGINX for a list of sockets that it inherits.
+        env = {key: value for key, value in os.environ.items() if key != "NGINX"}
+        self.processes = [Process([nginx, "-p", f"{self.run}/", "-c", self.run / "nginx.conf", "-e", self.log], cores,
+                                  self.run / "stderr", env)]
 
-    def __enter__(self):
+    def launch(self):
         shutil.rmtree(self.run, ignore_errors=True)
         self.run.mkdir(parents=True)
-        user = "user root;" if os.getuid() == 0 else ""
+        (self.run / "nginx.conf").write_text(self.conf())
+        super().launch()
+
+    def conf(self):
+        http = self.http + (f'\n    wsgi_temp_path "{self.run}/temp_wsgi";' if self.module else "")
         locations = self.locations.replace("@HERE@", str(HERE)).replace("@RUN@", str(self.run))
-        conf = CONF.format(module=self.module, user=user, run=self.run, port=self.port, locations=locations,
-                           connections=self.connections, http=self.http,
-                           main=self.limit())
-        (self.run / "nginx.conf").write_text(conf)
-        # nginx takes a variable NGINX for a list of sockets that it inherits.
-        env = {name: value for name, value in os.environ.items() if name != "NGINX"}
-        with open(self.run / "stderr", "wb") as stderr:
-            self.process = subprocess.Popen(
-                [self.nginx, "-p", f"{self.run}/", "-c", str(self.run / "nginx.conf"), "-e", str(self.log)],
-                stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, env=env,
-                preexec_fn=lambda: os.sched_setaffinity(0, self.core))
-        try:
-            self.wait_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        return CONF.format(
+            load=f'load_module "{self.module}";' if self.module else "",
+            user="user root;" if os.getuid() == 0 else "", run=self.run, listen=self.listen(), main=self.limit(),
+            locations=locations, connections=self.connections, workers=self.workers, http=http)
+
+    def listen(self):
+        if not self.tls:
+            return f"listen 127.0.0.1:{self.port} backlog=4096;"
+        cert, key = certificate()
+        # HTTP/2 is a directive of its own since 1.25.1.
+        own = tuple(map(int, nginx_version(self.nginx).split("."))) >= (1, 25, 1)
+        listen = (f"listen 127.0.0.1:{self.port} ssl backlog=4096; http2 on;" if own
+                  else f"listen 127.0.0.1:{self.port} ssl http2 backlog=4096;")
+        return f'{listen} ssl_certificate "{cert}"; ssl_certificate_key "{key}"; ssl_session_cache shared:bench:1m;'
 
     def limit(self):
         """Of descriptors; beyond what the machine allows nobody gets any."""
         most = min(3 * self.connections, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         return f"worker_rlimit_nofile {most};" if self.connections > 1024 else ""
 
-    def wait_ready(self):
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                break
-            except OSError:
-                pass
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise Failed(f"nginx does not start:\n{(self.run / 'stderr').read_text()}{self.log_text()}")
-            time.sleep(0.02)
-        # The listening socket is there before the worker that answers.
+    def log_text(self):
+        error_log = self.log.read_text(errors="backslashreplace") if self.log.exists() else ""
+        return super().log_text() + error_log
+
+    def version(self):
+        found = re.search(r"wsgi: (nginx mod_wsgi .+)", self.log_text())
+        return found.group(1) if found else f"nginx {nginx_version(self.nginx)}"
+
+
+class Server(Nginx):
+    """One nginx with the module, which answers all contenders; `first` is the path of an answer that has to be "Hello,
+    World!" before anything is measured."""
+
+    def __init__(self, nginx, module, cores, locations, first, connections=1024, http=""):
+        super().__init__(nginx, module, cores, locations, http=http, connections=connections)
+        self.first = first
+
+    def wait(self):
+        self.wait_until(lambda: fetch(self.port, self.first)[0] == 200)
         self.expect(self.first, b"Hello, World!")
 
     def expect(self, path, wanted):
@@ -115,38 +153,3 @@ class Server:
         status, body = fetch(self.port, path)
         if (status, body) != (200, wanted):
             raise Failed(f"{path} answers {status} {body[:80]!r}:\n{self.log_text()}")
-
-    def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGQUIT)
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                for pid in self.pids():
-                    os.kill(pid, signal.SIGKILL)
-                self.process.wait()
-        (self.run / "stream.bin").unlink(missing_ok=True)
-
-    def pids(self):
-        """The master and its worker."""
-        found = [self.process.pid]
-        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-            try:
-                if int(stat.read_text().rpartition(")")[2].split()[1]) == self.process.pid:
-                    found.append(int(stat.parent.name))
-            except OSError:
-                pass
-        return found
-
-    def cpu(self):
-        return sum(process_time(pid) for pid in self.pids())
-
-    def log_text(self):
-        return self.log.read_text(errors="backslashreplace") if self.log.exists() else ""
-
-    def version(self):
-        found = re.search(r"wsgi: (nginx mod_wsgi .+)", self.log_text())
-        return found.group(1) if found else "unknown"

@@ -1,5 +1,6 @@
 """The settings of a run, from the environment."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -40,3 +41,22 @@ def server_files():
     if not os.path.exists(module):
         raise Failed(f"there is no module at {module}: run make first")
     return nginx, module
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The settings of `make bench`."""
+
+    rounds: int
+    seconds: int
+    connections: int
+    workers: int
+    bench: tuple        # names of workloads and scenes; empty: all
+    peers: tuple        # names of contenders beside ours; empty: all
+
+    @classmethod
+    def from_environment(cls):
+        return cls(rounds=int(number("ROUNDS", 7, 1, 99)), seconds=int(number("SECONDS_PER_ROUND", 1, 1, 60)),
+                   connections=int(number("CONNECTIONS", 16, 1, 512)), workers=int(number("WORKERS", 1, 1, 64)),
+                   bench=tuple(setting("BENCH", default="").split()),
+                   peers=tuple(setting("PEERS", default="").split()))

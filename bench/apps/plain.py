@@ -1,0 +1,85 @@
+"""What all servers are asked for in the benchmarks without a framework: one callable for each."""
+
+import functools
+import json
+import os
+import time
+import zlib
+
+HELLO = b"Hello, World!"
+BODY64K = b"0123456789abcdef" * (1 << 12)
+BODY1M = b"0123456789abcdef" * (1 << 16)
+BLOCK = b"0123456789abcdef" * (1 << 9)
+BLOCKS = 100
+TEXT = "text/plain"
+BINARY = "application/octet-stream"
+
+
+def headers(type_, length):
+    return [("Content-Type", type_), ("Content-Length", str(length))]
+
+
+def hello(environ, start_response):
+    start_response("200 OK", headers(TEXT, len(HELLO)))
+    return [HELLO]
+
+
+def json_(environ, start_response):
+    body = json.dumps({"message": "Hello, World!"}).encode()
+    start_response("200 OK", headers("application/json", len(body)))
+    return [body]
+
+
+def body64k(environ, start_response):
+    start_response("200 OK", headers(BINARY, len(BODY64K)))
+    return [BODY64K]
+
+
+def body1m(environ, start_response):
+    start_response("200 OK", headers(BINARY, len(BODY1M)))
+    return [BODY1M]
+
+
+def stream(environ, start_response):
+    start_response("200 OK", [("Content-Type", BINARY)])
+    return (BLOCK for _ in range(BLOCKS))
+
+
+def post(environ, start_response):
+    """How many bytes it got; with ?crc what they were, too."""
+    source, length, check = environ["wsgi.input"], 0, 0
+    left = int(environ["CONTENT_LENGTH"])
+    while left and (block := source.read(min(left, 1 << 20))):
+        length, left = length + len(block), left - len(block)
+        if environ.get("QUERY_STRING") == "crc":
+            check = zlib.crc32(block, check)
+    body = f"{length} {check}".encode()
+    start_response("200 OK", headers(TEXT, len(body)))
+    return [body]
+
+
+def file10m(environ, start_response):
+    file = open(os.environ["BENCH_FILE"], "rb")
+    start_response("200 OK", headers(BINARY, os.fstat(file.fileno()).st_size))
+    if "wsgi.file_wrapper" in environ:
+        return environ["wsgi.file_wrapper"](file, 1 << 16)
+    return iter(functools.partial(file.read, 1 << 16), b"")
+
+
+def sleep(environ, start_response):
+    time.sleep(0.01)
+    return hello(environ, start_response)
+
+
+def cpu():
+    """About a millisecond of plain bytecode."""
+    total = 0
+    for number in range(14000):
+        total = (total * 31 + number) & 0xffff
+    return str(total).encode()
+
+
+def cpu1ms(environ, start_response):
+    body = cpu()
+    start_response("200 OK", headers(TEXT, len(body)))
+    return [body]

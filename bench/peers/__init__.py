@@ -1,0 +1,22 @@
+"""The servers that are compared: how each is started, and what it can do.
+
+    contender.py    Place and Setup: where and as what; Contender: one server inside `with`; `together`: many
+    ours.py         the module, and nginx by itself
+    proxied.py      servers behind nginx, by a socket of their own
+    direct.py       servers that face the visitor
+    start.py        what servers without a command line are started by
+
+Every one runs with the settings its documentation recommends for speed, without an access log, with the same number
+of workers, in the same environment (build/bench-venv) and with the same application (bench/apps).
+"""
+
+from .contender import Contender, Place, Setup, Unable, together
+from .direct import Bjoern, Fastpysgi, Granian, Modwsgi, Uvicorn, Waitress
+from .ours import Module, ModuleFast, ModuleThreads1, ModuleThreads8, ModuleThreads64, Return200, StaticFile
+from .proxied import GranianNginx, GunicornGthread, GunicornSync, Uwsgi
+
+OURS = (Module, ModuleThreads1, ModuleThreads8, ModuleThreads64, ModuleFast, Return200, StaticFile)
+PEERS = (Uwsgi, GunicornSync, GunicornGthread, GranianNginx, Granian, Bjoern, Fastpysgi, Waitress, Modwsgi, Uvicorn)
+CONTENDERS = {contender.name: contender for contender in (*OURS, *PEERS)}
+
+__all__ = ["CONTENDERS", "OURS", "PEERS", "Contender", "Place", "Setup", "Unable", "together"]

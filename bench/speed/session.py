@@ -1,0 +1,154 @@
+"""One run of `make bench`: workload by workload, all contenders at the same time and in turns."""
+
+import contextlib
+import statistics
+import sys
+import time
+
+from peers import CONTENDERS, OURS, Place, Setup, together
+from postgres_app import SETUP
+
+from .database import database
+from .environment import why_missing
+from .load import H2LOAD, WRK, ask, need
+from .results import Results
+from .rounds import in_turn, measured
+from .settings import Failed
+from .workloads import WORKLOADS
+
+# More than so many cores used by something else: measured again, once.
+DISTURBED = 0.1
+# What a cell, and the start and end of a server, take beside the load: for the estimate only.
+BESIDE, START = 0.25, 0.4
+WARM_UP = 20
+
+
+class Session:
+    """What scenes get, too: `place`, `options`, `chosen()`, `missing()` and `say()`."""
+
+    def __init__(self, options, scenes):
+        self.options, self.scenes = options, scenes
+        self.check_names()
+        need(WRK, H2LOAD)
+        self.place = Place.here(options.workers)
+        self.results = Results(self.place, options)
+
+    def check_names(self):
+        for given, known, what in ((self.options.bench, {**WORKLOADS, **self.scenes}, "BENCH"),
+                                   (self.options.peers, CONTENDERS, "PEERS")):
+            if unknown := [name for name in given if name not in known]:
+                raise Failed(f"{what} may hold {', '.join(known)}, not {' '.join(unknown)}")
+
+    def run(self):
+        names = self.options.bench or (*WORKLOADS, *self.scenes)
+        self.say(f"about {self.estimate(names) / 60:.0f} minutes for the workloads: {' '.join(names)}")
+        for name in names:
+            self.results.begin(name)
+            if name in WORKLOADS:
+                self.measure(WORKLOADS[name])
+            else:
+                self.say(name)
+                self.results.scene(name, self.scenes[name](self))
+        return self.results.all
+
+    def estimate(self, names):
+        """Seconds for the workloads among them."""
+        counts = [len(self.chosen(WORKLOADS[name].contenders)) for name in names if name in WORKLOADS]
+        return sum(count * (self.options.rounds * (self.options.seconds + BESIDE) + START) for count in counts)
+
+    def chosen(self, contenders):
+        """Those among them that this run asks for; ours always."""
+        ours = {contender.name for contender in OURS}
+        return [name for name in contenders
+                if not self.options.peers or name in self.options.peers or name in ours]
+
+    def say(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+    def missing(self, name, contender, why):
+        self.say(f"  {contender} is left out: {why.strip().splitlines()[0]}")
+        self.results.missing(name, contender, why)
+
+    def measure(self, workload):
+        self.say(f"{workload.name}: {workload.what}")
+        for package in workload.packages:
+            if why := why_missing(package):
+                self.missing(workload.name, "all", f"{package}: {why}")
+                return
+        with contextlib.ExitStack() as stack:
+            beside, env = None, {}
+            if workload.database:
+                beside = stack.enter_context(database(self.place.load_cores, SETUP))
+                env["BENCH_DATABASE"] = str(beside.folder)
+            if workload.file:
+                env["BENCH_FILE"] = str(workload.static())
+            servers, missing = stack.enter_context(
+                together(self.chosen(workload.contenders), self.place, self.setup(workload, env)))
+            missing.update(self.verify(workload, servers))
+            for name, why in missing.items():
+                self.missing(workload.name, name, why)
+            self.results.versions({name: server.version() for name, server in servers.items()})
+            self.results.workload(workload, self.rounds(workload, servers, beside))
+
+    def setup(self, workload, env):
+        connections = max(1024, 4 * (workload.connections or self.options.connections))
+        return Setup(app=workload.app, threads=workload.threads, workers=self.options.workers, env=env,
+                     tls=workload.tls, unbuffered=workload.unbuffered, path=workload.path, static=workload.static(),
+                     connections=connections)
+
+    def verify(self, workload, servers):
+        """Takes those out that answer something else, {name: why}; and warms the others up."""
+        wrong = {}
+        for name, server in list(servers.items()):
+            url = server.url(workload.path)
+            try:
+                status, body = ask(url + "?crc" if workload.post else url, workload.body(), workload.headers)
+                wanted = b"Hello, World!" if name == "return-200" else workload.answer
+                if (status, body) != (200, wanted):
+                    raise Failed(f"it answers {status} with {len(body)} bytes, {body[:40]!r}, not {len(wanted)} bytes, "
+                                 f"{wanted[:40]!r}")
+                for _ in range(WARM_UP if workload.by != "upload" else 0):
+                    ask(url, workload.body(), workload.headers)
+            except (Failed, OSError) as why:
+                wrong[name] = str(why)
+                servers.pop(name).stop()
+        return wrong
+
+    def rounds(self, workload, servers, beside):
+        """{contender: its cells}"""
+        cells = {name: [] for name in servers}
+        begun, done = time.monotonic(), 0
+        for turn in range(self.options.rounds):
+            for name in in_turn(list(servers), turn):
+                try:
+                    cells[name].append(self.calm(workload, servers[name], beside))
+                except Failed as why:
+                    self.missing(workload.name, name, str(why))
+                    servers.pop(name).stop()
+                    del cells[name]
+                done += 1
+            left = (time.monotonic() - begun) / done * (self.options.rounds - turn - 1) * len(servers)
+            self.say(f"  round {turn + 1} of {self.options.rounds}, {left:.0f} s left")
+        for name, found in cells.items():
+            self.say(f"  {name:17} {statistics.median(cell['cpu_us'] for cell in found):10,.2f} µs "
+                     f"{statistics.median(cell['rps'] for cell in found):10,.0f}/s")
+        return cells
+
+    def calm(self, workload, server, beside):
+        """A cell; if something disturbed it, the better one of two."""
+        cell = self.cell(workload, server, beside)
+        if cell["others"] > DISTURBED:
+            cell = min(cell, self.cell(workload, server, beside), key=lambda one: one["others"])
+        return cell
+
+    def cell(self, workload, server, beside):
+        options = self.options
+        url = server.url(workload.path)
+        found = measured(server, lambda: workload.load(url, options.connections, options.seconds), beside)
+        count = found["requests"]
+        if not count or not found["cpu"]:
+            raise Failed(f"{count} requests took {found['cpu']} s of CPU time: a round is too short")
+        return {"cpu_us": found["cpu"] / count * 1e6, "user_us": found["user"] / count * 1e6,
+                "sys_us": found["system"] / count * 1e6, "rps": count / found["seconds"],
+                "p50_ms": found["p50_us"] / 1000, "p99_ms": found["p99_us"] / 1000, "max_ms": found["max_us"] / 1000,
+                "requests": count, "others": found["others"], "pss_kib": server.pss()}
