@@ -7,7 +7,7 @@ import pathlib
 import re
 import shutil
 
-from speed.environment import python_with, version_of, why_missing
+from speed.environment import BENCH, version_of
 from speed.load import ask
 from speed.machine import cores
 from speed.process import Process, Watched
@@ -36,7 +36,7 @@ class Place:
         """As the environment has it. Makes build/bench-venv if need be."""
         nginx, module = server_files()
         of_server, of_load = cores(workers)
-        return cls(nginx, module, python_with(), frozenset(of_server), frozenset(of_load))
+        return cls(nginx, module, BENCH.python, frozenset(of_server), frozenset(of_load))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Contender(Watched):
         if setup.workers > 1 and not self.forks:
             raise Unable("it has one process only")
         for package in self.packages:
-            if why := why_missing(package):
+            if why := BENCH.why_missing(package):
                 raise Unable(f"{package}: {why}")
 
     def launch(self):

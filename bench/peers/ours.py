@@ -1,6 +1,5 @@
 """The module, and nginx by itself, which everything is compared with."""
 
-from speed.environment import python_with
 from speed.server import Nginx
 from speed.settings import setting
 
@@ -62,7 +61,7 @@ class Module(OfNginx):
 
     def __init__(self, place, setup):
         self.module = place.module
-        self.http = f'wsgi_python_executable "{python_with()}"; wsgi_python_path "{APPS}";' + "".join(
+        self.http = f'wsgi_python_executable "{place.python}"; wsgi_python_path "{APPS}";' + "".join(
             f' wsgi_env {name} "{value}";' for name, value in {**setup.env, "PYTHONDONTWRITEBYTECODE": "1"}.items())
         super().__init__(place, setup)
 

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from speed.environment import VENV
+from speed.environment import BENCH
 from speed.server import Nginx, nginx_version
 
 from .contender import APPS, Contender
@@ -97,8 +97,8 @@ class Uwsgi(BehindNginx):
         # Its command is a program, not a module of Python.
         run = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
         threads = ["--enable-threads", "--threads", str(self.setup.threads)] if self.setup.threads else []
-        return ["-c", run, VENV / "bin" / "uwsgi", "--socket", self.socket, "--module", self.setup.app,
-                "--virtualenv", VENV, "--pythonpath", APPS, "--master", "--processes", self.setup.workers,
+        return ["-c", run, BENCH.folder / "bin" / "uwsgi", "--socket", self.socket, "--module", self.setup.app,
+                "--virtualenv", BENCH.folder, "--pythonpath", APPS, "--master", "--processes", self.setup.workers,
                 "--need-app", "--die-on-term", "--single-interpreter", "--disable-logging",
                 "--buffer-size", "16384", "--listen", longest_queue(1024), *threads]
 

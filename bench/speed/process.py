@@ -82,7 +82,7 @@ class Watched:
     scheme = "http"
 
     def __init__(self, name, port):
-        self.name, self.port, self.processes = name, port, []
+        self.name, self.port, self.processes, self.launched = name, port, [], 0
 
     def __enter__(self):
         try:
@@ -98,6 +98,7 @@ class Watched:
 
     def launch(self):
         """Begins to start. `wait()` returns when it answers, so that many can start at the same time."""
+        self.launched = time.monotonic()
         for process in self.processes:
             process.launch()
 
@@ -115,7 +116,7 @@ class Watched:
 
     def wait_until(self, condition):
         """Until it is true, asked again and again while the processes run."""
-        deadline = time.monotonic() + STARTS
+        deadline = self.launched + STARTS
         while True:
             with contextlib.suppress(OSError, ValueError):
                 if condition():

@@ -9,7 +9,7 @@ from peers import CONTENDERS, OURS, Place, Setup, together
 from postgres_app import SETUP
 
 from .database import database
-from .environment import why_missing
+from .environment import BENCH
 from .load import H2LOAD, WRK, ask, need
 from .results import Results
 from .rounds import in_turn, measured
@@ -31,6 +31,10 @@ class Session:
         self.check_names()
         need(WRK, H2LOAD)
         self.place = Place.here(options.workers)
+        # Before anything is measured, not in between.
+        for kind in [*map(CONTENDERS.get, self.chosen(CONTENDERS)), *map(WORKLOADS.get, self.workloads())]:
+            for package in kind.packages:
+                BENCH.why_missing(package)
         self.results = Results(self.place, options)
 
     def check_names(self):
@@ -40,20 +44,23 @@ class Session:
                 raise Failed(f"{what} may hold {', '.join(known)}, not {' '.join(unknown)}")
 
     def run(self):
-        names = self.options.bench or (*WORKLOADS, *self.scenes)
-        self.say(f"about {self.estimate(names) / 60:.0f} minutes for the workloads: {' '.join(names)}")
-        for name in names:
+        self.say(f"about {self.estimate() / 60:.0f} minutes for {' '.join(self.workloads())}")
+        for name in self.workloads():
             self.results.begin(name)
-            if name in WORKLOADS:
-                self.measure(WORKLOADS[name])
-            else:
+            self.measure(WORKLOADS[name])
+        for name in self.scenes:
+            if not self.options.bench or name in self.options.bench:
                 self.say(name)
+                self.results.begin(name)
                 self.results.scene(name, self.scenes[name](self))
-        return self.results.all
 
-    def estimate(self, names):
-        """Seconds for the workloads among them."""
-        counts = [len(self.chosen(WORKLOADS[name].contenders)) for name in names if name in WORKLOADS]
+    def workloads(self):
+        """The names of those that this run asks for."""
+        return [name for name in WORKLOADS if not self.options.bench or name in self.options.bench]
+
+    def estimate(self):
+        """Seconds for the workloads."""
+        counts = [len(self.chosen(WORKLOADS[name].contenders)) for name in self.workloads()]
         return sum(count * (self.options.rounds * (self.options.seconds + BESIDE) + START) for count in counts)
 
     def chosen(self, contenders):
@@ -72,7 +79,7 @@ class Session:
     def measure(self, workload):
         self.say(f"{workload.name}: {workload.what}")
         for package in workload.packages:
-            if why := why_missing(package):
+            if why := BENCH.why_missing(package):
                 self.missing(workload.name, "all", f"{package}: {why}")
                 return
         with contextlib.ExitStack() as stack:
