@@ -48,6 +48,8 @@ for group in "$@"; do
         have wrk || need wrk
         have h2load || need nghttp2-client
         header ev.h || need libev-dev
+        # The server and what modules are compiled with, without the service.
+        have apxs || need "apache2-bin apache2-dev"
         ;;
     python)
         have cc || need gcc

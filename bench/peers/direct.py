@@ -1,5 +1,6 @@
 """Servers that face the visitor themselves."""
 
+import os
 import pathlib
 
 from .contender import APPS, Contender
@@ -57,15 +58,18 @@ class Waitress(Direct):
 class Modwsgi(Direct):
     name = "modwsgi"
     what = "Apache mod_wsgi express, daemon mode with 5 threads"
-    packages = ("mod_wsgi-standalone", "mod_wsgi-httpd")
+    packages = ("mod_wsgi",)
 
     def command(self):
         module, _, function = self.setup.app.partition(":")
         threads = ["--threads", self.setup.threads] if self.setup.threads else []
+        # Apache refuses to serve as root.
+        user = ["--user", "www-data", "--group", "www-data"] if os.getuid() == 0 else []
         return ["-c", "from mod_wsgi.express.cli import main; main()", "start-server", "--host", "127.0.0.1", "--port",
-                self.port, "--processes", self.setup.workers, *threads, "--server-root", self.folder / "httpd",
-                "--log-to-terminal", "--python-path", APPS, "--limit-request-body", 1 << 27, "--disable-reloading",
-                "--application-type", "module", module, "--callable-object", function]
+                self.port, "--processes", self.setup.workers, *threads, "--max-clients", self.setup.connections // 2,
+                *user, "--server-root", self.folder / "httpd", "--log-to-terminal", "--disable-reloading",
+                "--limit-request-body", 1 << 27, "--python-path", APPS, "--application-type", "module", module,
+                "--callable-object", function]
 
 
 class Uvicorn(Direct):

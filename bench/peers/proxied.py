@@ -104,12 +104,13 @@ class Uwsgi(BehindNginx):
 
 
 class Gunicorn(BehindNginx):
-    packages = ("gunicorn",)
+    packages = ("gunicorn", "gunicorn_h1c")
     kind_of_worker = ()
 
     def command(self):
         return ["-m", "gunicorn", "--bind", f"unix:{self.socket}", "--workers", self.setup.workers,
-                *self.kind_of_worker, "--worker-tmp-dir", "/dev/shm", "--graceful-timeout", "1", self.setup.app]
+                *self.kind_of_worker, "--worker-tmp-dir", "/dev/shm", "--graceful-timeout", "1",
+                "--no-control-socket", self.setup.app]
 
 
 class GunicornSync(Gunicorn):
@@ -138,6 +139,6 @@ class GranianNginx(BehindNginx):
 
 
 def granian_options(setup):
-    threads = ["--blocking-threads", str(setup.threads)] if setup.threads else []
-    return ["--interface", "wsgi", "--workers", setup.workers, *threads, "--no-ws", "--http", "1", "--log-level",
-            "warning", setup.app]
+    # One thread that calls applications, as in its authors' benchmarks; by default it would be as many as requests.
+    return ["--interface", "wsgi", "--workers", setup.workers, "--blocking-threads", setup.threads or 1, "--no-ws",
+            "--http", "1", "--log-level", "warning", setup.app]

@@ -13,10 +13,11 @@ import sys
 
 from .settings import HERE, ROOT, Failed, setting
 
-# Some are compiled, and one of them is a whole Apache: minutes, not more.
-LONGEST = 900
+# Some are compiled: a minute or two, not more.
+LONGEST = 600
 # What a compiler says, and what to do about it.
 KNOWN = {"ev.h": "it is compiled and needs libev: apt-get install libev-dev",
+         "apxs": "it is compiled and needs Apache: apt-get install apache2-bin apache2-dev",
          "Python.h": "it is compiled and needs the headers of Python: apt-get install python3-dev"}
 
 
@@ -78,7 +79,7 @@ class Environment:
             return None
         said = log.read_text(errors="replace")
         for sign, why in KNOWN.items():
-            if f"{sign}: No such file" in said:
+            if re.search(rf"{re.escape(sign)}\W.*(No such file|not found|missing)", said, re.I):
                 return why
         return f"pip could not install it: {log.relative_to(ROOT)} tells why"
 

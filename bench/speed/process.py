@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from .machine import cpu_of, of_session, pss_of, tree
-from .settings import Failed
+from .settings import ROOT, Failed
 
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -122,7 +122,7 @@ class Watched:
                 if condition():
                     return
             if not all(process.running() for process in self.processes) or time.monotonic() > deadline:
-                raise Failed(f"{self.name} does not start:\n{self.log_text()[-2000:]}")
+                raise Failed(f"{self.name} does not start: {self.last_words()}")
             time.sleep(0.02)
 
     def url(self, path):
@@ -138,6 +138,12 @@ class Watched:
     def pss(self):
         """KiB of all processes, what they share with others in proportion."""
         return pss_of(self.pids())
+
+    def last_words(self):
+        """The last line of the log, and where the others are."""
+        lines = [line for line in self.log_text().split("\n") if line.strip()]
+        logs = ", ".join(str(process.log.relative_to(ROOT)) for process in self.processes)
+        return f"{lines[-1] if lines else 'it does not say why'} ({logs})"
 
     def log_text(self):
         return "".join(process.log_text() for process in self.processes)

@@ -8,6 +8,10 @@ from .machine import busy_time, own_time
 from .settings import Failed
 
 
+# More than so many cores used by something else: do not trust it.
+DISTURBED = 0.1
+
+
 def measured(server, work, beside=None):
     """What `work()` returns, with the CPU time of the server and the noise meanwhile. What `beside` uses, another
     server, counts for nobody."""
@@ -22,7 +26,7 @@ def measured(server, work, beside=None):
     # Cores that others used meanwhile; the counters have a grain of a hundredth of a second.
     result["others"] = max(0.0, busy - user - system - own) / elapsed
     if failed := result.pop("failed", 0):
-        raise Failed(f"{failed} of {result['requests'] + failed} requests failed:\n{server.log_text()[-2000:]}")
+        raise Failed(f"{failed} of {result['requests'] + failed} requests failed: {server.last_words()}")
     return result
 
 
@@ -70,5 +74,5 @@ def middle(cells, key, digits=0):
 
 
 def noisy(results):
-    """Rounds in which something else used more than a tenth of a core."""
-    return sum(any(cell["others"] > 0.1 for cell in cells) for cells in zip(*results.values()))
+    """Rounds that something else disturbed."""
+    return sum(any(cell["others"] > DISTURBED for cell in cells) for cells in zip(*results.values()))

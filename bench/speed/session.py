@@ -2,6 +2,7 @@
 
 import contextlib
 import statistics
+import subprocess
 import sys
 import time
 
@@ -9,17 +10,16 @@ from peers import CONTENDERS, OURS, Place, Setup, together
 from postgres_app import SETUP
 
 from .database import database
-from .environment import BENCH
+from .environment import BENCH, python_with
 from .load import H2LOAD, WRK, ask, need
 from .results import Results
-from .rounds import in_turn, measured
+from .rounds import DISTURBED, in_turn, measured
 from .settings import Failed
 from .workloads import WORKLOADS
 
-# More than so many cores used by something else: measured again, once.
-DISTURBED = 0.1
 # What a cell, and the start and end of a server, take beside the load: for the estimate only.
 BESIDE, START = 0.25, 0.4
+# So many answers of each server before the first round.
 WARM_UP = 20
 
 
@@ -47,7 +47,10 @@ class Session:
         self.say(f"about {self.estimate() / 60:.0f} minutes for {' '.join(self.workloads())}")
         for name in self.workloads():
             self.results.begin(name)
-            self.measure(WORKLOADS[name])
+            try:
+                self.measure(WORKLOADS[name])
+            except Failed as why:
+                self.missing(name, "all", str(why))
         for name in self.scenes:
             if not self.options.bench or name in self.options.bench:
                 self.say(name)
@@ -73,15 +76,13 @@ class Session:
         print(text, file=sys.stderr, flush=True)
 
     def missing(self, name, contender, why):
-        self.say(f"  {contender} is left out: {why.strip().splitlines()[0]}")
+        why = why.strip() or "it does not say why"
+        self.say(f"  {contender} is left out: {why.splitlines()[0]}")
         self.results.missing(name, contender, why)
 
     def measure(self, workload):
         self.say(f"{workload.name}: {workload.what}")
-        for package in workload.packages:
-            if why := BENCH.why_missing(package):
-                self.missing(workload.name, "all", f"{package}: {why}")
-                return
+        python_with(*workload.packages)
         with contextlib.ExitStack() as stack:
             beside, env = None, {}
             if workload.database:
@@ -129,7 +130,7 @@ class Session:
             for name in in_turn(list(servers), turn):
                 try:
                     cells[name].append(self.calm(workload, servers[name], beside))
-                except Failed as why:
+                except (Failed, OSError, subprocess.SubprocessError) as why:
                     self.missing(workload.name, name, str(why))
                     servers.pop(name).stop()
                     del cells[name]

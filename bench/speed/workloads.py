@@ -5,9 +5,11 @@ import functools
 import json
 import zlib
 
+import peers
 from apps import plain
-from speed.load import load_by_h2load, load_by_wrk, upload
-from speed.settings import OUT
+
+from .load import load_by_h2load, load_by_wrk, upload
+from .settings import OUT
 
 MIB = 1 << 20
 # What a browser sends: twenty headers, Host among them.
@@ -23,8 +25,7 @@ BROWSER = (
     ("X-Request-Id", "7d1f6c9e-2b1a-4a57-9a0c-0d3f5e8b6a41"))
 
 OURS = ("module", "return-200")
-PEERS = ("uwsgi", "gunicorn-sync", "gunicorn-gthread", "granian-nginx", "granian", "bjoern", "fastpysgi", "waitress",
-         "modwsgi", "uvicorn")
+PEERS = tuple(peer.name for peer in peers.PEERS)
 BEHIND_NGINX = ("uwsgi", "gunicorn-gthread", "granian-nginx")
 PYTHON = (*OURS, "module-fast", *PEERS)
 
@@ -40,7 +41,7 @@ class Workload:
     post: int = 0                   # bytes of a body
     connections: int = 0            # 0: as many as the setting says
     contenders: tuple = (*OURS, *PEERS)
-    threads: int = 0                # of servers that wait for each other's applications
+    threads: int = 0                # 0: what is usual for each server
     tls: bool = False
     unbuffered: bool = False
     file: bytes = b""               # what `static-file` answers with and BENCH_FILE names
