@@ -143,7 +143,7 @@ class Watched:
         """The last line of the log, and where the others are."""
         lines = [line for line in self.log_text().split("\n") if line.strip()]
         logs = ", ".join(str(process.log.relative_to(ROOT)) for process in self.processes)
-        return f"{lines[-1] if lines else 'it does not say why'} ({logs})"
+        return f"{lines[-1][:300] if lines else 'it does not say why'} ({logs})"
 
     def log_text(self):
         return "".join(process.log_text() for process in self.processes)

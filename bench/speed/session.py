@@ -19,6 +19,8 @@ from .workloads import WORKLOADS
 
 # What a cell, and the start and end of a server, take beside the load: for the estimate only.
 BESIDE, START = 0.25, 0.4
+# Of one server, which do not end the run.
+FAILURES = (Failed, OSError, subprocess.SubprocessError)
 # So many answers of each server before the first round.
 WARM_UP = 20
 
@@ -117,7 +119,7 @@ class Session:
                                  f"{wanted[:40]!r}")
                 for _ in range(WARM_UP if workload.by != "upload" else 0):
                     ask(url, workload.body(), workload.headers)
-            except (Failed, OSError) as why:
+            except FAILURES as why:
                 wrong[name] = str(why)
                 servers.pop(name).stop()
         return wrong
@@ -130,7 +132,7 @@ class Session:
             for name in in_turn(list(servers), turn):
                 try:
                     cells[name].append(self.calm(workload, servers[name], beside))
-                except (Failed, OSError, subprocess.SubprocessError) as why:
+                except FAILURES as why:
                     self.missing(workload.name, name, str(why))
                     servers.pop(name).stop()
                     del cells[name]
@@ -143,8 +145,11 @@ class Session:
         return cells
 
     def calm(self, workload, server, beside):
-        """A cell; if something disturbed it, the better one of two."""
-        cell = self.cell(workload, server, beside)
+        """A cell; if it failed or something disturbed it, another one, and the calmer of the two."""
+        try:
+            cell = self.cell(workload, server, beside)
+        except FAILURES:
+            return self.cell(workload, server, beside)
         if cell["others"] > DISTURBED:
             cell = min(cell, self.cell(workload, server, beside), key=lambda one: one["others"])
         return cell
