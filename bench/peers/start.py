@@ -47,7 +47,7 @@ def through_a2wsgi():
 
 
 def main():
-    # The package of this file has the name of one of its servers' modules nowhere, but speed/ has to be found.
+    # Where speed/ is.
     sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
     from speed.process import die_with_parent
     os.register_at_fork(after_in_child=die_with_parent)
