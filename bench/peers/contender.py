@@ -12,7 +12,7 @@ from speed.load import ask
 from speed.machine import cores
 from speed.process import Process, Watched
 from speed.server import free_port
-from speed.settings import HERE, OUT, Failed, server_files
+from speed.settings import HERE, OUT, server_files
 
 APPS = HERE / "apps"
 
@@ -50,7 +50,8 @@ class Setup:
     tls: bool = False               # TLS and HTTP/2 by the nginx, for contenders that have one
     unbuffered: bool = False        # an nginx in front passes on every block at once
     locations: str = ""             # more configuration of the nginx, for contenders that have one
-    connections: int = 1024         # that many have to fit
+    connections: int = 1024         # worker_connections: that many have to fit
+    visitors: int = 16              # connections that ask at the same time
     path: str = "/"                 # what answers 200 as soon as the server is ready
     static: pathlib.Path = None     # the file that `static-file` answers with
 
@@ -82,10 +83,10 @@ class Contender(Watched):
     def wait(self):
         self.wait_until(lambda: ask(self.url(self.setup.path))[0] == 200)
 
-    def child(self, *command, name="log", env=()):
+    def child(self, *command):
         """A process of this contender with the Python of the environment, which sees the applications."""
-        return Process([self.place.python, *command], self.place.server_cores, self.folder / name,
-                       {**clean_environment(), **self.setup.env, **dict(env)}, APPS)
+        return Process([self.place.python, *command], self.place.server_cores, self.folder / "log",
+                       {**clean_environment(), **self.setup.env}, APPS)
 
     def version(self):
         packages = ", ".join(f"{package} {version_of(package)}" for package in self.packages)
@@ -106,32 +107,3 @@ def clean_environment():
     env = {key: value for key, value in os.environ.items()
            if key not in ("NGINX", "VIRTUAL_ENV") and not key.startswith(("PYTHON", "GUNICORN", "GRANIAN", "UWSGI"))}
     return {**env, "PYTHONPATH": str(APPS), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(OUT)}
-
-
-@contextlib.contextmanager
-def together(contenders, place, setup):
-    """Starts all of them (names or classes) at the same time: ({name: server}, {name: why it is not among them})."""
-    from . import CONTENDERS
-    servers, missing = {}, {}
-    try:
-        for kind in contenders:
-            kind = CONTENDERS.get(kind, kind)
-            try:
-                servers[kind.name] = kind(place, setup)
-                servers[kind.name].launch()
-            except (Unable, Failed) as why:
-                servers.pop(kind.name, None)
-                missing[kind.name] = str(why)
-        for name, server in list(servers.items()):
-            try:
-                server.wait()
-            except Failed as why:
-                servers.pop(name).stop()
-                missing[name] = str(why)
-        yield servers, missing
-    finally:
-        for server in servers.values():
-            server.terminate()
-        for server in servers.values():
-            server.stop()
-

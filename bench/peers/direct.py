@@ -66,10 +66,14 @@ class Modwsgi(Direct):
         # Apache refuses to serve as root.
         user = ["--user", "www-data", "--group", "www-data"] if os.getuid() == 0 else []
         return ["-c", "from mod_wsgi.express.cli import main; main()", "start-server", "--host", "127.0.0.1", "--port",
-                self.port, "--processes", self.setup.workers, *threads, "--max-clients", self.setup.connections // 2,
+                self.port, "--processes", self.setup.workers, *threads, *self.room(),
                 *user, "--server-root", self.folder / "httpd", "--log-to-terminal", "--disable-reloading",
                 "--limit-request-body", 1 << 27, "--server-backlog", 4096, "--daemon-backlog", 4096, "--python-path", APPS,
                 "--application-type", "module", module, "--callable-object", function]
+
+    def room(self):
+        """A thread of Apache for every visitor from the beginning; those that come and go cut off connections."""
+        return ["--max-clients", self.setup.visitors * 2, "--initial-workers", "1.0", "--maximum-spare-workers", "1.0"]
 
 
 class Uvicorn(Direct):

@@ -101,10 +101,10 @@ class Session:
             self.results.workload(workload, self.rounds(workload, servers, beside))
 
     def setup(self, workload, env):
-        connections = max(1024, 4 * (workload.connections or self.options.connections))
+        visitors = workload.connections or self.options.connections
         return Setup(app=workload.app, threads=workload.threads, workers=self.options.workers, env=env,
                      tls=workload.tls, unbuffered=workload.unbuffered, path=workload.path, static=workload.static(),
-                     connections=connections)
+                     visitors=visitors, connections=max(1024, 4 * visitors))
 
     def verify(self, workload, servers):
         """Takes those out that answer something else, {name: why}; and warms the others up."""
