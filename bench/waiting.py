@@ -86,8 +86,8 @@ def main():
     with database(load_core) as postgres:
         for kind in wanted:
             print(f"{kind}: {rounds} rounds", file=sys.stderr, flush=True)
-            http = f'''wsgi_python_executable "{python}"; wsgi_env CONNINFO "{postgres.conninfo}"; wsgi_suspend_timeout 10m;
-    wsgi_block_warning 2s; wsgi_python_path "{HERE}"; wsgi_env COLLECTOR {collector};'''
+            http = f'''wsgi_python_executable "{python}"; wsgi_env CONNINFO "{postgres.conninfo}";
+    wsgi_suspend_timeout 10m; wsgi_block_warning 2s; wsgi_python_path "{HERE}"; wsgi_env COLLECTOR {collector};'''
             with Server(nginx, module, server_core, LOCATIONS, "/hello", 4 * count + 1000, http) as server:
                 result = Bench(server, kind, count, seconds).run(rounds)
                 versions = server.version()

@@ -68,8 +68,8 @@ class Modwsgi(Direct):
         return ["-c", "from mod_wsgi.express.cli import main; main()", "start-server", "--host", "127.0.0.1", "--port",
                 self.port, "--processes", self.setup.workers, *threads, *self.room(),
                 *user, "--server-root", self.folder / "httpd", "--log-to-terminal", "--disable-reloading",
-                "--limit-request-body", 1 << 27, "--server-backlog", 4096, "--daemon-backlog", 4096, "--python-path", APPS,
-                "--application-type", "module", module, "--callable-object", function]
+                "--limit-request-body", 1 << 27, "--server-backlog", 4096, "--daemon-backlog", 4096,
+                "--python-path", APPS, "--application-type", "module", module, "--callable-object", function]
 
     def room(self):
         """A thread of Apache for every visitor from the beginning; those that come and go cut off connections."""
