@@ -1,6 +1,5 @@
 """Finds applications: a script by its path or a module by its dotted name, and the callable in it."""
 
-import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -113,7 +112,8 @@ def _find(module, name, attribute, is_factory, source):
 
 def _script_name(path):
     """The name of the module of a script."""
-    return "_wsgi_" + hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
+    # What tells one source from another to the import system; hashlib would bring OpenSSL's part of Python along.
+    return "_wsgi_" + importlib.util.source_hash(os.fsencode(path)).hex()
 
 
 class _SourceOnly(importlib.machinery.SourceFileLoader):

@@ -1,9 +1,8 @@
 """What is different for Python in a process that belongs to nginx: signals, and the end."""
 
+import _signal
 import atexit
-import signal
 import sys
-import traceback
 
 
 def refuse_signal_handlers():
@@ -11,10 +10,16 @@ def refuse_signal_handlers():
 
     nginx controls its workers by signals; a handler set by an application would take the worker away
     from its master. Apache mod_wsgi does the same.
+
+    It is done below signal.py, which few workers need and which brings enum along.
     """
 
     def refused(signalnum, handler):
+        import signal
+
         caller = sys._getframe(1)
+        if caller.f_globals.get("__name__") == "signal":
+            caller = caller.f_back
         try:
             name = signal.Signals(signalnum).name
         except ValueError:
@@ -23,11 +28,11 @@ def refuse_signal_handlers():
         sys.stderr.write(
             f"signal.signal({name}) is refused: nginx owns the signals of its workers (called at {place})\n"
         )
-        return signal.getsignal(signalnum)
+        return _signal.getsignal(signalnum)
 
     refused.__name__ = refused.__qualname__ = "signal"
-    refused.__doc__ = signal.signal.__doc__
-    signal.signal = refused
+    refused.__doc__ = _signal.signal.__doc__
+    _signal.signal = refused
 
 
 def run_exit_functions(patience):
@@ -40,6 +45,8 @@ def run_exit_functions(patience):
         try:
             loops.shutdown(patience)
         except BaseException:
+            import traceback
+
             traceback.print_exc()
     atexit._run_exitfuncs()
     sys.stdout.flush()

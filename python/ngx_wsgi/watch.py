@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import traceback
 
 
 def name_thread(name):
@@ -12,5 +11,8 @@ def name_thread(name):
 
 def stacks(threads):
     """The stacks of these threads (threading.get_ident()), as a list of pairs: a thread and its text."""
+    # Imported here, because few workers ever need it.
+    import traceback
+
     frames = sys._current_frames()
     return [(thread, "".join(traceback.format_stack(frames[thread]))) for thread in threads if thread in frames]
