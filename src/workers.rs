@@ -7,6 +7,8 @@
 mod admission;
 mod ears;
 #[cfg(not(test))]
+mod heap;
+#[cfg(not(test))]
 mod local;
 #[cfg(not(test))]
 mod replacement;

@@ -9,6 +9,7 @@ use crate::nginx::{Level, Log, process, zone};
 use crate::shared::Memory;
 
 use super::admission::Admission;
+use super::heap;
 use super::replacement::{Reason, Replacement};
 use super::table::{Member, Stage, Table};
 
@@ -96,6 +97,7 @@ pub fn request_begins() {
 
 /// A request to an application has ended.
 pub fn request_ends() {
+    heap::request_ends();
     with(|worker| worker.replacement.request_ends(&worker.member));
 }
 

@@ -1,0 +1,35 @@
+//! Free memory goes back to the system some time after requests.
+//!
+//! glibc keeps what is freed below something that lives on, and keeps it in as many arenas as threads have
+//! allocated from at the same time: 64 threads that have sent 1 MiB each leave 70 MiB behind. It is given
+//! back now and then only, because what is needed again has to be asked for again.
+
+use core::cell::Cell;
+
+use nginx_sys::ngx_msec_t;
+
+use crate::nginx::Alarm;
+
+/// How long after a request, in milliseconds. It takes 4 ms after such a burst, a tenth of one otherwise.
+const LATER: ngx_msec_t = 5000;
+
+thread_local! {
+    static ALARM: &'static Alarm = Alarm::new(rings);
+    static IS_SET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A request has ended.
+pub(super) fn request_ends() {
+    if !IS_SET.replace(true) {
+        ALARM.with(|alarm| alarm.set(LATER));
+    }
+}
+
+fn rings() {
+    IS_SET.set(false);
+    #[cfg(target_env = "gnu")]
+    // SAFETY: may be called in any thread at any time; what is allocated stays where it is.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
