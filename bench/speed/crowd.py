@@ -26,9 +26,21 @@ class Crowd:
         self.leave()
 
     def ask(self, path):
-        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         for sock in self.sockets.values():
-            sock.send(request)
+            sock.send(get(path))
+
+    def ask_in_turn(self, path, body):
+        """One after the other: each is answered before the next one asks."""
+        for sock in self.sockets.values():
+            sock.settimeout(10)
+            sock.send(get(path))
+            answer = b""
+            while not answer.endswith(body):
+                piece = sock.recv(65536)
+                if not piece:
+                    raise Failed(f"{path}: closed after {answer[:100]!r}")
+                answer += piece
+            sock.setblocking(False)
 
     def answers(self, body, timeout):
         """Reads until all have been answered. {"right", "wrong", "first", "last"}: numbers, and when they came
@@ -63,3 +75,7 @@ class Crowd:
         for sock in self.sockets.values():
             sock.close()
         self.sockets.clear()
+
+
+def get(path):
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()

@@ -1,0 +1,74 @@
+"""PSS of all processes of a server, in KiB: what is shared with others counts in proportion. One server runs at a time.
+
+Rows of a contender: {"idle_kib": after some requests, "after_kib": after a load with 64 connections}; of the module also
+{"workers_kib": {number of workers: with 64 connections for each, kept alive}}; of the module and of nginx by itself
+{"before_kib", "kept_kib": without connections, and with 10,000 that have been answered once and are kept alive}.
+Memory varies little, so that three rounds are enough.
+"""
+
+import time
+
+from peers import CONTENDERS, PEERS, Setup
+from speed.crowd import Crowd
+from speed.load import load_by_wrk
+
+from .turns import one_at_a_time
+from .visitors import HELLO, steady
+
+OURS = ("return-200", "module", "module-threads8", "module-threads64")
+KEPT = 10_000
+KEEPERS = ("return-200", "module", "module-threads8")
+WORKERS = (1, 3)
+CONNECTIONS = 64
+ROUNDS = 3
+# The module gives memory back some seconds after a request, and others may do so, too.
+SETTLES = 7
+
+
+def memory(bench):
+    """The scene; see above."""
+    kinds = [CONTENDERS[name] for name in bench.chosen([*OURS, *(kind.name for kind in PEERS)])]
+    rows = one_at_a_time(bench, "memory", kinds, min(bench.options.rounds, ROUNDS),
+                         lambda kind: of_one(kind, bench.place))
+    return {"what": f"PSS idle, after a load, of each worker, and of {KEPT:,} connections that are kept alive",
+            "rows": rows}
+
+
+def of_one(kind, place):
+    row = idle_and_after(kind, place)
+    if kind.name == "module":
+        row["workers_kib"] = {str(workers): with_workers(kind, place, workers) for workers in WORKERS}
+    if kind.name in KEEPERS:
+        row.update(kept_alive(kind, place))
+    return row
+
+
+def idle_and_after(kind, place):
+    with kind(place, Setup()) as server:
+        steady(server, "/", HELLO, 0.2)
+        time.sleep(SETTLES)
+        idle = server.pss()
+        load_by_wrk(server.url("/"), CONNECTIONS, 2)
+        time.sleep(SETTLES)
+        return {"idle_kib": idle, "after_kib": server.pss()}
+
+
+def with_workers(kind, place, workers):
+    with kind(place, Setup(workers=workers)) as server, Crowd(server.port, CONNECTIONS * workers) as crowd:
+        # All at once and more than once, so that every worker has its part.
+        for _ in range(3):
+            crowd.ask("/")
+            crowd.answers(HELLO, 30)
+        time.sleep(SETTLES)
+        return server.pss()
+
+
+def kept_alive(kind, place):
+    with kind(place, Setup(connections=KEPT + 1000)) as server:
+        steady(server, "/", HELLO, 0.2)
+        time.sleep(SETTLES)
+        before = server.pss()
+        with Crowd(server.port, KEPT) as crowd:
+            crowd.ask_in_turn("/", HELLO)
+            time.sleep(SETTLES)
+            return {"before_kib": before, "kept_kib": server.pss()}
