@@ -1,8 +1,8 @@
 """PSS of all processes of a server, in KiB: what is shared with others counts in proportion. One server runs at a time.
 
-Rows of a contender: {"idle_kib": after some requests, "after_kib": after a load with 64 connections}; of the module also
-{"workers_kib": {number of workers: with 64 connections for each, kept alive}}; of the module and of nginx by itself
-{"before_kib", "kept_kib": without connections, and with 10,000 that have been answered once and are kept alive}.
+Rows of a contender: {"idle_kib": after some requests, "after_kib": after a load with 64 connections}; of the module
+also {"workers_kib": {number of workers: with 64 connections for each, kept alive}}; of the module and of nginx by
+itself {"before_kib", "kept_kib": without connections, and with 10,000 that have been answered once and are kept alive}.
 Memory varies little, so that three rounds are enough.
 """
 

@@ -36,8 +36,8 @@ def slowreaders(bench):
     names = bench.chosen(["module", "module-threads8", "return-200", *(kind.name for kind in PEERS)])
     rows = one_at_a_time(bench, "slowreaders", [ModuleBuffered, *map(CONTENDERS.get, names)], bench.options.rounds,
                          lambda kind: measured(kind, bench))
-    return {"what": f"{READERS} slow readers ({RATE // 1000} KB/s each) of one prebuilt 1 MiB body beside a fast visitor",
-            "rows": rows}
+    return {"what": f"{READERS} slow readers, {RATE // 1000} KB/s each, of one prebuilt 1 MiB body beside a fast "
+                    "visitor", "rows": rows}
 
 
 def measured(kind, bench):

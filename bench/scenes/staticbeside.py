@@ -1,6 +1,6 @@
 """A visitor asks for a static file of nginx at a steady pace, alone and beside 64 connections to an application that
-sleeps for 10 ms in 64 threads. Beside it the same with other servers behind nginx, whose threads are in another process;
-all of them share one core.
+sleeps for 10 ms in 64 threads; the same with other servers behind nginx, whose threads are in another process. All of
+them share one core.
 
 A row: {"alone", "during": {"p50_ms", "p99_ms", "max_ms", "visits"}, "rps": answers of the application a second}.
 """
