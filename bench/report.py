@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes docs/benchmarks.md and the pictures in docs/benchmarks/ from build/bench/results.json.
 
-    bench/report.py                                         # as the last run of make bench left it
+    bench/report.py                 # of what was measured last; a run of everything does it by itself
 
 The tables and the claims (speed/claims.py) are made from the figures; what is written by hand is in
 reporting/benchmarks.md. The pictures are drawn by matplotlib in build/bench-venv.

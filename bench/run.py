@@ -18,13 +18,11 @@ from pathlib import Path
 # No cache folder among the sources.
 sys.dont_write_bytecode = True
 sys.path[:1] = [str(Path(__file__).resolve().parent)]
+import report  # noqa: E402
+from scenes import SCENES  # noqa: E402
+from speed import claims  # noqa: E402
 from speed.session import Session  # noqa: E402
-from speed.settings import Failed, Options  # noqa: E402
-
-try:
-    from scenes import SCENES
-except ModuleNotFoundError:
-    SCENES = {}
+from speed.settings import Failed, Options, setting  # noqa: E402
 
 
 def main():
@@ -41,6 +39,11 @@ def main():
     os.sched_setaffinity(0, session.place.load_cores)
     session.run()
     print(f"the figures are in {session.results.path}")
+    if not session.options.bench and not session.options.peers and session.options.workers == 1:
+        report.main()
+    if setting("CHECK", default="0") != "0" and not claims.holds(session.results.all):
+        print("not all that is claimed holds: docs/benchmarks.md", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -24,6 +24,7 @@ class OfNginx(Contender):
 
     def launch(self):
         self.server.launch()
+        self.launched = self.server.launched
 
     def log_text(self):
         return self.server.log_text()

@@ -50,7 +50,7 @@ def cost(results, workload, contenders=None):
     rows = []
     for name, value in found.items():
         if contenders is None or name in contenders:
-            times = f"   {value / reference:,.2f} ×" if reference and name != REFERENCE else ""
+            times = f" · {value / reference:,.2f} ×" if reference and name != REFERENCE else ""
             rows.append((title(name), kind(name), value, f"{said(value)} µs{times}", None))
     ours = next(name for name in (OURS, *found) if name in found and is_ours(name))
     rival = next((name for name in found if is_peer(name)), None)
@@ -91,7 +91,8 @@ def overview(results):
     if not lines:
         raise Nothing
     text = "CPU time of other servers, as multiples of the module's"
-    series = [(title(name), hue, marker, values[name]) for name, hue, marker in SERIES if values[name]]
+    series = [(title(name).removeprefix("nginx itself, "), hue, marker, values[name])
+              for name, hue, marker in SERIES if values[name]]
     return text, drawing.dots(
         text, "right of the orange line: more CPU time than nginx mod_wsgi for the same request; left of it: less",
         "times the CPU time of nginx mod_wsgi, logarithmic", lines, series)
@@ -136,7 +137,7 @@ def slowreaders(results):
     for name in sorted(found, key=more.get):
         stalled = any("stalled" in row["during"] for row in results["scenes"]["slowreaders"]["rows"][name])
         before, during = found[name]
-        rows.append((title(name), kind(name), before, f"{more[name]:+,.1f}{'   stalled' if stalled else ''}", during))
+        rows.append((title(name), kind(name), before, f"{more[name]:+,.1f}{' · stalled' if stalled else ''}", during))
     text = "Memory beside 200 slow readers of one 1 MiB body"
     if OURS in found:
         text += f": {more[OURS]:+,.1f} MiB"

@@ -2,8 +2,9 @@
 
 Rows of a contender: {"idle_kib": after some requests, "after_kib": after a load with 64 connections}; of the module
 also {"workers_kib": {number of workers: with 64 connections for each, kept alive}}; of the module and of nginx by
-itself {"before_kib", "kept_kib": without connections, and with 10,000 that have been answered once and are kept alive}.
-Memory varies little, so that three rounds are enough.
+itself {"before_kib", "kept_kib": without connections, and with 10,000 that have been answered once and are kept alive},
+both without what is mapped from files, which other programs share or not. Memory varies little, so that three rounds
+are enough.
 """
 
 import time
@@ -11,10 +12,12 @@ import time
 from peers import CONTENDERS, PEERS, Setup
 from speed.crowd import Crowd
 from speed.load import load_by_wrk
+from speed.machine import pss_of
 
 from .turns import one_at_a_time
 from .visitors import HELLO, steady
 
+APP = "hello:application"
 OURS = ("return-200", "module", "module-threads8", "module-threads64")
 KEPT = 10_000
 KEEPERS = ("return-200", "module", "module-threads8")
@@ -44,7 +47,7 @@ def of_one(kind, place):
 
 
 def idle_and_after(kind, place):
-    with kind(place, Setup()) as server:
+    with kind(place, Setup(app=APP)) as server:
         steady(server, "/", HELLO, 0.2)
         time.sleep(SETTLES)
         idle = server.pss()
@@ -54,7 +57,7 @@ def idle_and_after(kind, place):
 
 
 def with_workers(kind, place, workers):
-    with kind(place, Setup(workers=workers)) as server, Crowd(server.port, CONNECTIONS * workers) as crowd:
+    with kind(place, Setup(app=APP, workers=workers)) as server, Crowd(server.port, CONNECTIONS * workers) as crowd:
         # All at once and more than once, so that every worker has its part.
         for _ in range(3):
             crowd.ask("/")
@@ -64,11 +67,11 @@ def with_workers(kind, place, workers):
 
 
 def kept_alive(kind, place):
-    with kind(place, Setup(connections=KEPT + 1000)) as server:
+    with kind(place, Setup(app=APP, connections=KEPT + 1000)) as server:
         steady(server, "/", HELLO, 0.2)
         time.sleep(SETTLES)
-        before = server.pss()
+        before = pss_of(server.pids(), "Pss_Anon")
         with Crowd(server.port, KEPT) as crowd:
             crowd.ask_in_turn("/", HELLO)
             time.sleep(SETTLES)
-            return {"before_kib": before, "kept_kib": server.pss()}
+            return {"before_kib": before, "kept_kib": pss_of(server.pids(), "Pss_Anon")}

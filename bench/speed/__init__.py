@@ -12,4 +12,6 @@
     workloads.py    what `make bench` asks for, and whom
     session.py      one run of `make bench`
     results.py      build/bench/results.json
+    figures.py      figures in it, and what is made of them
+    claims.py       what is claimed, and whether it holds
 """

@@ -60,12 +60,12 @@ def cpu_of(pids):
     return user / TICK, system / TICK
 
 
-def pss_of(pids):
-    """KiB of these processes; what is shared counts in proportion."""
+def pss_of(pids, kind="Pss"):
+    """KiB of these processes; what is shared counts in proportion. "Pss_Anon": without what is mapped from files."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
-            found = re.search(r"^Pss:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+            found = re.search(rf"^{kind}:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
             total += int(found.group(1)) if found else 0
     return total
 

@@ -1,0 +1,6 @@
+"""The least application, for measuring memory: unlike plain.py it imports nothing."""
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
+    return [b"Hello, World!"]
