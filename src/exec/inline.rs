@@ -40,6 +40,10 @@ impl Body for ClientBody {
     fn remaining(&self) -> Option<u64> {
         Some(ClientBody::remaining(self))
     }
+
+    fn at_hand(&mut self) -> &[u8] {
+        ClientBody::at_hand(self)
+    }
 }
 
 /// `wsgi.errors` of one request.

@@ -71,21 +71,28 @@ impl ClientBody {
     fn ahead(&self) -> &[u8] {
         &self.ahead[self.ahead_taken..]
     }
+
+    /// The next bytes, as far as they are in memory.
+    pub fn at_hand(&mut self) -> &[u8] {
+        if self.ahead().is_empty()
+            && let Some(bytes) = self.current().and_then(memory)
+        {
+            return &bytes[self.taken as usize..];
+        }
+        self.ahead()
+    }
 }
 
 impl Read for ClientBody {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if !self.ahead().is_empty() {
-            let amount = self.ahead().read(into)?;
-            self.ahead_taken += amount;
-            self.advance(amount);
+        let mut at_hand = self.at_hand();
+        if !at_hand.is_empty() {
+            let amount = at_hand.read(into)?;
+            self.consume(amount);
             return Ok(amount);
         }
         let Some(buf) = self.current() else { return Ok(0) };
-        let amount = match memory(buf) {
-            Some(bytes) => (&bytes[self.taken as usize..]).read(into)?,
-            None => read_file(buf, self.taken, into)?,
-        };
+        let amount = read_file(buf, self.taken, into)?;
         self.advance(amount);
         Ok(amount)
     }
@@ -93,18 +100,16 @@ impl Read for ClientBody {
 
 impl BufRead for ClientBody {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.ahead().is_empty() {
-            let Some(buf) = self.current() else { return Ok(&[]) };
-            if let Some(bytes) = memory(buf) {
-                return Ok(&bytes[self.taken as usize..]);
-            }
+        if self.at_hand().is_empty()
+            && let Some(buf) = self.current()
+        {
             self.ahead.resize(READ_AHEAD, 0);
             self.ahead_taken = 0;
             let amount = read_file(buf, self.taken, &mut self.ahead);
             self.ahead.truncate(*amount.as_ref().unwrap_or(&0));
             amount?;
         }
-        Ok(self.ahead())
+        Ok(self.at_hand())
     }
 
     fn consume(&mut self, amount: usize) {
@@ -189,6 +194,11 @@ impl OwnedBody {
     /// How many bytes are left to read.
     pub fn remaining(&self) -> u64 {
         self.body.remaining()
+    }
+
+    /// The next bytes, as far as they are in memory.
+    pub fn at_hand(&mut self) -> &[u8] {
+        self.body.at_hand()
     }
 }
 

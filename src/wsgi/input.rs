@@ -6,14 +6,14 @@
 
 use core::cell::{Cell, RefCell};
 use core::ffi::CStr;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use crate::py::{Class, Instance, Method, Methods};
+use crate::py::{Class, Filling, Instance, Method, Methods};
 
 use super::Host;
 
@@ -21,6 +21,9 @@ use super::Host;
 pub trait Body: BufRead + 'static {
     /// How many bytes are left; `None` if they have not all come yet.
     fn remaining(&self) -> Option<u64>;
+
+    /// The next bytes, as far as they are in memory; none if they are to be read, or at the end.
+    fn at_hand(&mut self) -> &[u8];
 
     /// Waits, and lets other threads run, until some bytes are there or the end is: `wanted` of them, or as
     /// many as the source likes to give at once.
@@ -87,13 +90,10 @@ impl<H: Host> Input<H> {
 
     fn read<'py>(&self, py: Python<'py>, size: Option<u64>) -> PyResult<Bound<'py, PyBytes>> {
         let size = size.unwrap_or(u64::MAX);
-        let data =
-            self.with(|body| match body.remaining() {
-                Some(left) => PyBytes::new_with(py, left.min(size) as usize, |buffer| {
-                    Ok(body.read_exact(buffer)?)
-                }),
-                None => Ok(gather(py, body, size, None)?),
-            })?;
+        let data = self.with(|body| match body.remaining() {
+            Some(left) => take(py, body, left.min(size) as usize),
+            None => Ok(gather(py, body, size, None)?),
+        })?;
         Ok(data.unwrap_or_else(|| PyBytes::new(py, b"")))
     }
 
@@ -102,6 +102,18 @@ impl<H: Host> Input<H> {
             self.with(|body| Ok(gather(py, body, size.unwrap_or(u64::MAX), Some(b'\n'))?))?;
         Ok(line.unwrap_or_else(|| PyBytes::new(py, b"")))
     }
+}
+
+/// The next `size` bytes, all of which are there.
+fn take<'py, B: Body>(py: Python<'py>, body: &mut B, size: usize) -> PyResult<Bound<'py, PyBytes>> {
+    let mut taken = Filling::new(py, size)?;
+    while taken.room() > 0 {
+        match taken.append(body.at_hand()) {
+            0 => body.read_exact(taken.rest())?,
+            amount => body.consume(amount),
+        }
+    }
+    Ok(taken.finish())
 }
 
 /// The next `size` bytes: fewer at the end of the body, or if `last` comes before.

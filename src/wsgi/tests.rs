@@ -92,6 +92,10 @@ impl Body for Chunks {
     fn remaining(&self) -> Option<u64> {
         (!self.is_arriving).then_some(self.remaining)
     }
+
+    fn at_hand(&mut self) -> &[u8] {
+        self.reader.buffer()
+    }
 }
 
 /// What became of a call.

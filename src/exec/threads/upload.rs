@@ -197,6 +197,13 @@ impl Body for TaskBody {
         }
     }
 
+    fn at_hand(&mut self) -> &[u8] {
+        match self {
+            Self::Whole(body) => body.at_hand(),
+            Self::Arriving(body) => body.ahead(),
+        }
+    }
+
     fn wait(&mut self, py: Python<'_>, wanted: usize) -> io::Result<()> {
         match self {
             Self::Whole(_) => Ok(()),
