@@ -21,7 +21,7 @@ use nginx_sys::{ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_msec_t, n
 
 use crate::error::Error;
 use crate::exec::Pool;
-use crate::nginx::{Ignored, Request};
+use crate::nginx::{Ignored, Request, Roomy};
 use crate::stats;
 use crate::status::Plan;
 use crate::workers::Table;
@@ -62,6 +62,8 @@ pub struct MainConf {
     /// Bytes; 0 is `off`.
     pub max_memory: Option<u64>,
     pub admission: Flag,
+    /// How many bytes of bodies a worker holds in memory; 0 is `off`.
+    pub body_memory: Option<u64>,
     /// What the workers know of each other, if there are applications.
     pub workers: Cell<Option<&'static Table>>,
     /// Whether a changed script is to end its worker, somewhere.
@@ -147,6 +149,8 @@ pub struct LocationConf {
     pub seen: Seen,
     /// `wsgi_status`, with its place.
     pub status: Option<Placed<()>>,
+    /// What its requests have instead of it, if their bodies are to stay in memory.
+    pub roomy: Roomy,
     /// What the worker counts for the application; looked up at the first request.
     stats: OnceCell<stats::App>,
 }
@@ -210,6 +214,7 @@ impl Default for LocationConf {
             temp_path: core::ptr::null_mut(),
             seen: Seen::default(),
             status: None,
+            roomy: Roomy::default(),
             stats: OnceCell::new(),
         }
     }
@@ -230,6 +235,12 @@ impl MainConf {
 }
 
 impl MainConf {
+    /// `wsgi_body_memory` of this worker.
+    pub fn body_memory() -> u64 {
+        let conf = Self::of_cycle(Request::cycle());
+        conf.map_or(0, |conf| conf.body_memory.unwrap_or(16 << 20))
+    }
+
     /// What counts for an application. To be called once for each.
     pub fn stats_of(&self, app: &Arc<App>) -> stats::App {
         let index = self.apps.iter().position(|own| Arc::ptr_eq(&own.value, app));

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nginx_sys::{ngx_http_request_t, ngx_msec_t};
 
-use crate::conf::{LocationConf, Service};
+use crate::conf::{LocationConf, MainConf, Service};
 use crate::exec::runner::Runner;
 use crate::exec::watchdog::{self, Watch};
 use crate::exec::{self, Domain, inline::Inline, threads::Task};
@@ -458,7 +458,13 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> Code {
         if !unsafe { r.on_end(request_ends, job) } {
             return nginx::INTERNAL_SERVER_ERROR;
         }
-        if conf.streams_body() { r.read_body_unbuffered(body_read) } else { r.read_body(body_read) }
+        if conf.streams_body() {
+            return r.read_body_unbuffered(body_read);
+        }
+        if !conf.pass_request_body.is_off() {
+            conf.roomy.serve(r, MainConf::body_memory);
+        }
+        r.read_body(body_read)
     })
 }
 

@@ -6,6 +6,7 @@
 mod accel;
 mod address;
 pub mod alarm;
+mod allowance;
 mod bell;
 mod body;
 pub mod capture;
@@ -31,6 +32,7 @@ pub mod zone;
 pub use accel::{Ignored, Redirect, ResponseRules};
 pub use address::LocalAddress;
 pub use alarm::Alarm;
+pub use allowance::Roomy;
 pub use bell::Bell;
 pub use body::{ClientBody, OwnedBody};
 pub use descriptor::{Descriptor, Direction};

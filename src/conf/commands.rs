@@ -45,7 +45,7 @@ const fn flag(name: &'static CStr, offset: usize) -> ngx_command_t {
 }
 
 /// nginx's view of the directives; docs/directives.md is the users'.
-pub static mut COMMANDS: [ngx_command_t; 43] = [
+pub static mut COMMANDS: [ngx_command_t; 44] = [
     // Which application.
     command(c"wsgi_pass", PASS | NGX_CONF_TAKE12, set::pass),
     command(c"wsgi_protocol", EVERYWHERE | NGX_CONF_TAKE1, set::protocol),
@@ -80,6 +80,7 @@ pub static mut COMMANDS: [ngx_command_t; 43] = [
     flag(c"wsgi_pass_authorization", offset_of!(LocationConf, pass_authorization)),
     flag(c"wsgi_pass_request_body", offset_of!(LocationConf, pass_request_body)),
     command(c"wsgi_request_buffering", EVERYWHERE | NGX_CONF_FLAG, set::request_buffering),
+    main_command(c"wsgi_body_memory", NGX_CONF_TAKE1, set::body_memory),
     command(c"wsgi_block_warning", EVERYWHERE | NGX_CONF_TAKE1, set::block_warning),
     command(c"wsgi_suspend_timeout", EVERYWHERE | NGX_CONF_TAKE1, set::suspend_timeout),
     // Threads.

@@ -50,7 +50,7 @@ pub use response::{hide_header, ignore_headers, pass_header, write_buffer_size};
 pub use threads::{
     queue_timeout, request_buffering, slow_log, suspend_timeout, thread_pool, threads, timeout,
 };
-pub use workers::{max_memory, max_requests};
+pub use workers::{body_memory, max_memory, max_requests};
 
 /// A setter as nginx calls it: null is success, a text is completed by nginx with file and line, and
 /// `FAILED` says that the error has been logged.

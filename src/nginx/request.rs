@@ -257,7 +257,7 @@ impl<'r> Request<'r> {
     /// The `:authority` of HTTP/3, which nginx does not turn into a Host header as it does for HTTP/2.
     fn authority(self) -> Option<&'r [u8]> {
         let raw = self.raw();
-        if raw.http_version < 3000 || !raw.headers_in.host.is_null() || raw.host_start.is_null() {
+        if !self.is_http_3() || !raw.headers_in.host.is_null() || raw.host_start.is_null() {
             return None;
         }
         // SAFETY: both point into the same string of the request's pool.
@@ -271,6 +271,15 @@ impl<'r> Request<'r> {
     pub fn has_body(self) -> bool {
         let headers = &self.raw().headers_in;
         headers.content_length_n >= 0 || self.is_chunked()
+    }
+
+    pub fn is_http_3(self) -> bool {
+        self.raw().http_version >= 3000
+    }
+
+    /// Whether nginx has read the body, or begun to.
+    pub fn has_read_body(self) -> bool {
+        !self.raw().request_body.is_null()
     }
 
     /// The length of the body that the client has announced; `None` for one that comes in chunks, or like

@@ -1,6 +1,6 @@
-//! The workers: when one is replaced.
+//! The workers: when one is replaced, and how much memory it has for bodies.
 
-use nginx_sys::ngx_parse_offset;
+use nginx_sys::{ngx_parse_offset, ngx_str_t};
 
 use crate::conf::ext::ConfExt;
 use crate::conf::{MainConf, MaxRequests};
@@ -39,13 +39,28 @@ setter! {
         if conf.max_memory.is_some() {
             return is_duplicate();
         }
-        let mut size = cf.args()[1];
-        conf.max_memory = match size.as_bytes() {
-            b"off" => Some(0),
-            // SAFETY: parses the bytes of the string. Unlike ngx_parse_size() it knows "g".
-            _ => u64::try_from(unsafe { ngx_parse_offset(&mut size) }).ok(),
-        };
+        conf.max_memory = size_or_off(cf.args()[1]);
         if conf.max_memory.is_some() { DONE } else { say(c"takes a size or \"off\"") }
+    }
+}
+
+setter! {
+    /// `wsgi_body_memory size|off`
+    body_memory(cf, conf: MainConf) {
+        if conf.body_memory.is_some() {
+            return is_duplicate();
+        }
+        conf.body_memory = size_or_off(cf.args()[1]);
+        if conf.body_memory.is_some() { DONE } else { say(c"takes a size or \"off\"") }
+    }
+}
+
+/// Bytes; 0 is `off`.
+fn size_or_off(mut word: ngx_str_t) -> Option<u64> {
+    match word.as_bytes() {
+        b"off" => Some(0),
+        // SAFETY: parses the bytes of the string. Unlike ngx_parse_size() it knows "g".
+        _ => u64::try_from(unsafe { ngx_parse_offset(&mut word) }).ok(),
     }
 }
 
