@@ -53,6 +53,7 @@ impl Roomy {
         if length <= (own + own / 4) as u64
             || core.client_body_buffer_size != own
             || core.client_body_in_file_only != 0
+            || !r.is_main()
             || r.has_read_body()
             || r.is_http_3()
         {

@@ -39,11 +39,10 @@ pub fn will_have_master(cycle: &ngx_cycle_t) -> bool {
 /// seen freed, and has a larger one mapped by the system. Without this it would return the memory of a body of
 /// 1 MiB after each request, only to get it back page by page, which is most of what such a request costs.
 pub fn keep_freed_memory() {
-    const BLOCK: usize = 4 << 20;
-    #[cfg(target_env = "gnu")]
     // SAFETY: a block is freed that nobody uses. The compiler must not see that.
+    #[cfg(target_env = "gnu")]
     unsafe {
-        libc::free(core::hint::black_box(libc::malloc(BLOCK)));
+        libc::free(core::hint::black_box(libc::malloc(4 << 20)));
     }
 }
 
