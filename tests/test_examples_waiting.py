@@ -86,6 +86,8 @@ def test_chat(site):
 
 
 def test_chat_after_somebody_has_left(site):
+    # While nothing has been said whoever asks waits.
+    site.post("/chat/say", b"text=first")
     now = news(site, 0)["next"]
     with asked(site, 4, f"/chat/news?since={now}") as clients:
         site.get("/hello")
