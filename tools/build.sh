@@ -16,7 +16,12 @@ if [ "$last" != "$python" ] && [ "${last%% *}" = "${python%% *}" ]; then
     cargo clean --quiet --locked -p pyo3-ffi --profile "$CARGO_PROFILE"
 fi
 
-cargo build --locked --profile "$CARGO_PROFILE"
+# What pgo.sh has counted. A function that has changed since is compiled as without it.
+if [ "$CARGO_PROFILE" = release ] && [ -f "$WSGI_PROFILE" ]; then
+    cargo rustc --locked --profile release --lib -- -Cprofile-use="$WSGI_PROFILE"
+else
+    cargo build --locked --profile "$CARGO_PROFILE"
+fi
 printf '%s\n' "$python" >"$OUT/python"
 
 # The file is replaced, never written over: a running nginx may have the old one mapped.

@@ -2,6 +2,7 @@
 #   ROOT          the project's folder
 #   KIND          debian, vendored or custom: the nginx to build for
 #   OUT           build/$KIND
+#   WSGI_PROFILE       what pgo.sh has counted, if it has
 #   PYO3_PYTHON   the interpreter to build for
 #   NGINX_SOURCE_DIR, NGINX_BUILD_DIR, CARGO_TARGET_DIR, WSGI_NGINX, WSGI_MODULE
 

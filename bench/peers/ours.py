@@ -35,7 +35,12 @@ class OfNginx(Contender):
 
 class Return200(OfNginx):
     name = "return-200"
-    what = "nginx by itself: return 200 with 13 bytes"
+    what = "nginx with the module loaded, but not asked: return 200 with 13 bytes"
+    has_module = True
+
+    def __init__(self, place, setup):
+        self.module = place.module if self.has_module else None
+        super().__init__(place, setup)
 
     def locations(self):
         return '        location / { return 200 "Hello, World!"; }\n'

@@ -10,6 +10,7 @@ are enough.
 import time
 
 from peers import CONTENDERS, PEERS, Setup
+from peers.ours import Return200
 from speed.crowd import Crowd
 from speed.load import load_by_wrk
 from speed.machine import pss_of
@@ -28,9 +29,15 @@ ROUNDS = 3
 SETTLES = 7
 
 
+class Alone(Return200):
+    """What the memory of the others is compared with."""
+
+    has_module = False
+
+
 def memory(bench):
     """The scene; see above."""
-    kinds = [CONTENDERS[name] for name in bench.chosen([*OURS, *(kind.name for kind in PEERS)])]
+    kinds = [Alone if name == Alone.name else CONTENDERS[name] for name in bench.chosen([*OURS, *(kind.name for kind in PEERS)])]
     rows = one_at_a_time(bench, "memory", kinds, min(bench.options.rounds, ROUNDS),
                          lambda kind: of_one(kind, bench.place))
     return {"what": f"PSS idle, after a load, of each worker, and of {KEPT:,} connections that are kept alive",
