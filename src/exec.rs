@@ -84,7 +84,9 @@ pub fn start_worker(cycle: &ngx_cycle_t) {
     if !process::is_serving() || conf.apps.is_empty() {
         return;
     }
-    process::keep_freed_memory();
+    if conf.threaded.is_empty() {
+        process::keep_freed_memory();
+    }
     workers::join(cycle, conf);
     reactor::open();
     // Others may leave when this one serves.

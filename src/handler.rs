@@ -461,7 +461,8 @@ pub unsafe extern "C" fn content_handler(r: *mut ngx_http_request_t) -> Code {
         if conf.streams_body() {
             return r.read_body_unbuffered(body_read);
         }
-        if !conf.pass_request_body.is_off() {
+        // A thread would have a copy, for as long as its application takes.
+        if !conf.pass_request_body.is_off() && job.service().pool.is_none() {
             conf.roomy.serve(r, MainConf::body_memory);
         }
         r.read_body(body_read)

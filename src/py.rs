@@ -20,7 +20,7 @@ mod runtime;
 mod text;
 
 pub use block::PyBlock;
-pub use class::{Class, HeapType, Instance, Kept, Method, Methods, references};
+pub use class::{Class, HeapType, Instance, Kept, Method, Methods, is_referred_to};
 pub use context::Context;
 pub use dict::{set, set_default};
 pub use filling::Filling;

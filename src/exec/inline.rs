@@ -1,7 +1,8 @@
 //! The inline executor: the event loop's own thread runs the application.
 //!
-//! A turn enters Python, runs the request's slice until it has to wait for the client, has had its share,
-//! or ends, and leaves Python again, so that threads of applications run while nginx waits for events.
+//! A turn enters Python, runs the request's slice until it has to wait for the client, has had its share, or
+//! ends, and leaves Python again, at the latest when nginx waits for events (stay.rs), so that threads of
+//! applications run.
 
 use core::cell::Ref;
 use core::time::Duration;

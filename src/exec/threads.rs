@@ -147,6 +147,8 @@ pub fn abandon(job: &Job) {
 
 /// An application in a thread has run for too long: its client is answered without it.
 pub fn time_out(task: &Arc<Task>) {
+    // It may have answered already, and be busy with what is left.
+    task.give_last();
     inbox::send(Message::Tell(Arc::clone(task), Box::new(Job::time_out)));
 }
 

@@ -349,6 +349,12 @@ impl Blocking {
     }
 }
 
+/// nginx's clock, in milliseconds since some time.
+pub fn now() -> ngx_msec_t {
+    // SAFETY: set when nginx starts, and changed on this thread.
+    unsafe { ngx_current_msec }
+}
+
 /// Sets nginx's clock, by which its timers run.
 pub fn update_time() {
     // SAFETY: on nginx's thread, or under a lock of nginx's own.

@@ -37,7 +37,8 @@ pub fn will_have_master(cycle: &ngx_cycle_t) -> bool {
 
 /// Has the allocator keep some memory that was freed. glibc's keeps twice as much as the largest block that it has
 /// seen freed, and has a larger one mapped by the system. Without this it would return the memory of a body of
-/// 1 MiB after each request, only to get it back page by page, which is most of what such a request costs.
+/// 1 MiB after each request, only to get it back page by page, which is most of what such a request costs. Not for a
+/// process with threads: the heap of each would keep as much.
 pub fn keep_freed_memory() {
     // SAFETY: a block is freed that nobody uses. The compiler must not see that.
     #[cfg(target_env = "gnu")]

@@ -167,8 +167,15 @@ struct SyncDef(ffi::PyMethodDef);
 // SAFETY: read only, and the pointers in it are to constants.
 unsafe impl Sync for SyncDef {}
 
+/// Whether anybody else knows a method made by `Instance::method`, if only by a weak reference.
+pub fn is_referred_to(method: &Py<PyAny>) -> bool {
+    // SAFETY: the layout of what PyCFunction_NewEx makes; the object is alive.
+    let weak = unsafe { (*method.as_ptr().cast::<ffi::PyCFunctionObject>()).m_weakreflist };
+    references(method) > 1 || !weak.is_null()
+}
+
 /// How many references to `object` there are.
-pub fn references(object: &Py<PyAny>) -> isize {
+fn references(object: &Py<PyAny>) -> isize {
     // SAFETY: reads the count of a live object.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) as isize }
 }

@@ -27,7 +27,8 @@ impl Gil {
 
     /// Whether no other thread has a state in any interpreter. One that is about to make its first is not seen.
     pub fn is_wanted_by_nobody(&self) -> bool {
-        // SAFETY: this thread holds the GIL, without which no interpreter and no thread state goes.
+        // SAFETY: this thread holds the GIL, without which no interpreter and no thread state goes. A new state is
+        // put in front of the list without it, by one pointer, which is either seen or not.
         unsafe {
             let mut interpreter = ffi::PyInterpreterState_Head();
             while !interpreter.is_null() {

@@ -8,24 +8,31 @@ use core::cell::Cell;
 
 use nginx_sys::ngx_msec_t;
 
-use crate::nginx::Alarm;
+use crate::nginx::{Alarm, event};
 
-/// How long after a request, in milliseconds. It takes 4 ms after such a burst, a tenth of one otherwise.
+/// How long after a request, in milliseconds, and how long the last one has to be over then: a worker that is asked
+/// all the time needs what it has, and it takes 4 ms after such a burst, more with a large heap.
 const LATER: ngx_msec_t = 5000;
+const QUIET: ngx_msec_t = 1000;
 
 thread_local! {
     static ALARM: &'static Alarm = Alarm::new(rings);
     static IS_SET: Cell<bool> = const { Cell::new(false) };
+    static LAST: Cell<ngx_msec_t> = const { Cell::new(0) };
 }
 
 /// A request has ended.
 pub(super) fn request_ends() {
+    LAST.set(event::now());
     if !IS_SET.replace(true) {
         ALARM.with(|alarm| alarm.set(LATER));
     }
 }
 
 fn rings() {
+    if event::now().wrapping_sub(LAST.get()) < QUIET {
+        return ALARM.with(|alarm| alarm.set(LATER));
+    }
     IS_SET.set(false);
     #[cfg(target_env = "gnu")]
     // SAFETY: may be called in any thread at any time; what is allocated stays where it is.

@@ -42,8 +42,10 @@ impl<H: Host> Errors<H> {
         self.log.replace(Some(log));
     }
 
-    /// It is not lent any more, and forgets the request, for which it has ended.
+    /// It is not lent any more, and forgets the request, for which it has ended: what has been written since is
+    /// logged without it.
     pub fn rest(&self) {
+        self.flush();
         self.log.replace(None);
     }
 

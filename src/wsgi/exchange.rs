@@ -114,9 +114,10 @@ impl<H: Host> Exchange<H> {
             None => None,
         };
         Ok(Self {
+            // Before what is lent, which whoever fails now would have to give back.
+            context: Context::copy_current(py)?,
             lent: Lent::new(py, gateway, writer, log)?,
             input,
-            context: Context::copy_current(py)?,
             app_iter: RefCell::new(None),
         })
     }
@@ -234,6 +235,8 @@ impl<H: Host> Exchange<H> {
                 .unwrap_or_else(|_| app_iter.close(py, gateway)),
             None => Ok(()),
         };
+        // Its finalizer may still log.
+        drop(app_iter);
         self.lent.errors.bind(py).get().end();
         self.take_back(py);
         closed
@@ -241,7 +244,10 @@ impl<H: Host> Exchange<H> {
 
     /// What it lent to Python may be lent again. It has ended.
     pub fn give_back(self, py: Python<'_>, gateway: &Gateway<H>) {
-        self.lent.give_back(py, gateway);
+        let Self { lent, input, context, app_iter } = self;
+        // They may have it.
+        drop((input, context, app_iter));
+        lent.give_back(py, gateway);
     }
 
     /// Takes back what leads to the request: `start_response`, `write` and `wsgi.input`.

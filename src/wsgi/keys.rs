@@ -119,8 +119,8 @@ const HEADERS: [&str; 44] = [
     "x-requested-with",
 ];
 
-/// Those of them whose values are secrets, which are not to stay in memory.
-const SECRETS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+/// Those of them that are there for a secret, which is not kept for longer than its request.
+const SECRETS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-csrftoken"];
 
 /// Values that are longer are seldom the same, and not worth to be kept, in bytes.
 const LONGEST: usize = 256;
@@ -148,7 +148,11 @@ impl Keys {
         let value = match &known.last {
             Some(memo) if value.len() <= LONGEST => match memo.last(py, value) {
                 Some(last) => last,
-                None => memo.renew(py, value)?,
+                None => {
+                    let text = latin1(py, value)?;
+                    memo.keep(&text);
+                    text
+                }
             },
             _ => latin1(py, value)?,
         };

@@ -6,7 +6,7 @@
 
 use pyo3::prelude::*;
 
-use crate::py::{Guarded, Kept, references};
+use crate::py::{Guarded, Kept, is_referred_to};
 
 use super::Host;
 use super::errors::Errors;
@@ -53,24 +53,33 @@ impl<H: Host> Lent<H> {
         })
     }
 
-    /// Has the set lent again, if nobody has kept any of it. The request has ended.
+    /// Has the set lent again, if nobody has kept any of it. The request has ended, and nothing that came with it
+    /// is left.
     pub fn give_back(self, py: Python<'_>, gateway: &Gateway<H>) {
-        // Outside of the responder its own method does not hold it for ever.
-        let write = self.responder.bind(py).get().take_write();
-        // Both methods hold the responder.
+        let responder = self.responder.bind(py);
+        let (responder, errors) = (responder.get(), self.errors.bind(py));
+        let write = responder.take_write();
+        // Both methods hold the responder, and so does the name above.
         let methods = 1 + isize::from(write.is_some());
-        let is_kept = references(&self.start_response) > 1
-            || write.as_ref().is_some_and(|write| references(write) > 1)
-            || self.responder.references() > 1 + methods
-            || self.errors.references() > 1;
-        gateway.shelf().0.with_mut(py, |shelf| {
-            if !is_kept && shelf.len() < MOST {
-                self.responder.bind(py).get().rest(write);
-                self.errors.bind(py).get().rest();
-                shelf.push(self);
-                return None;
+        let is_kept = is_referred_to(&self.start_response)
+            || write.as_ref().is_some_and(is_referred_to)
+            || self.responder.references() > 2 + methods
+            || self.errors.references() > 2;
+        if is_kept {
+            return;
+        }
+        // What was held of the response may run Python when it goes.
+        responder.rest(write);
+        errors.get().rest();
+        let rest = gateway.shelf().0.with_mut(py, |shelf| {
+            if shelf.len() >= MOST {
+                return Some(self);
             }
-            Some((self, write))
+            shelf.push(self);
+            None
         });
+        if rest.is_some() {
+            drop(responder.take_write());
+        }
     }
 }

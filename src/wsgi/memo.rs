@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::py::{Guarded, latin1, latin1_bytes};
+use crate::py::{Guarded, latin1_bytes};
 
 /// The last value of a key in environ, as a `str`.
 #[derive(Default)]
@@ -23,11 +23,9 @@ impl Memo {
         })
     }
 
-    /// A new string of `value`, which is the last one from now on.
-    pub fn renew<'py>(&self, py: Python<'py>, value: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        let new = latin1(py, value)?;
-        drop(self.0.replace(py, Some(new.clone().unbind())));
-        Ok(new)
+    /// This string is the last one from now on.
+    pub fn keep(&self, text: &Bound<'_, PyString>) {
+        drop(self.0.replace(text.py(), Some(text.clone().unbind())));
     }
 }
 

@@ -6,7 +6,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::py::set;
+use crate::py::{latin1, set};
 
 use super::environ::Parts;
 use super::keys::Keys;
@@ -71,9 +71,13 @@ impl Template {
         parts: &Parts<'_, H, V>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let dict = self.dict.bind(py);
-        let renew = |memo: &Memo, key: &Py<PyString>, value: &[u8]| match memo.is(py, value) {
-            true => Ok(()),
-            false => set(dict, key, &memo.renew(py, value)?),
+        let renew = |memo: &Memo, key: &Py<PyString>, value: &[u8]| {
+            if !memo.is(py, value) {
+                let text = latin1(py, value)?;
+                set(dict, key, &text)?;
+                memo.keep(&text);
+            }
+            PyResult::Ok(())
         };
         renew(&self.script_name, &keys.script_name, parts.script_name)?;
         renew(&self.path_info, &keys.path_info, parts.path_info)?;

@@ -277,8 +277,8 @@ fn serve(task: &Arc<Task>, number: u32, name: &str) {
             // close() may take long, and nginx has something to send.
             task.give_last();
             inbox::ring();
-            task.runner.closes(py);
         }
+        task.runner.closes(py);
         if let Err(raised) = exchange.end(py, gateway) {
             let failure = report::describe_close(py, task.domain, &task.service.app, &raised);
             inbox::send(Message::Log(Arc::clone(task), Level::Error, failure));

@@ -154,7 +154,7 @@ impl Task {
         (hands.last.take(), core::mem::take(&mut hands.flight))
     }
 
-    /// For the thread: has what ends the response go before a message that is to follow.
+    /// Has what ends the response go before a message that is to follow.
     pub fn give_last(self: &Arc<Self>) {
         let last = lock(&self.hands).last.take();
         if let Some(offer) = last {
