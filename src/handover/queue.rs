@@ -212,33 +212,39 @@ mod tests {
     #[cfg(loom)]
     #[test]
     fn nothing_is_lost() {
+        use core::sync::atomic::Ordering;
+
         // More switches than these are tried in no reasonable time.
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
         model.check(|| {
             let queue = Arc::new(Queue::new(2, 8));
+            let taken = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
             let threads: Vec<_> = (0..2)
                 .map(|_| {
-                    let queue = Arc::clone(&queue);
+                    let (queue, taken) = (Arc::clone(&queue), Arc::clone(&taken));
                     loom::thread::spawn(move || {
-                        let (mut taken, bed) = (0, Bed::new());
+                        let bed = Bed::new();
                         while queue.wait(&bed) {
                             let mut has_worked = false;
                             while queue.next(has_worked).is_some() {
-                                taken += 1;
+                                taken.fetch_add(1, Ordering::Relaxed);
                                 has_worked = true;
                             }
                         }
-                        taken
                     })
                 })
                 .collect();
             queue.push(Arc::new(()));
             queue.push(Arc::new(()));
             queue.rouse();
+            // Before anything else wakes them.
+            while taken.load(Ordering::Relaxed) < 2 {
+                loom::thread::yield_now();
+            }
             queue.close();
-            let taken: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-            assert_eq!(taken, 2);
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert_eq!(taken.load(Ordering::Relaxed), 2);
         });
     }
 
