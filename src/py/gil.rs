@@ -11,8 +11,12 @@ use super::interpreter::Interpreter;
 pub struct Gil(PhantomData<*const ()>);
 
 impl Gil {
-    /// Takes it. `None` if this thread has it already, or Python does not run.
+    /// Takes it. `None` if this thread has entered an interpreter, or Python does not run.
     pub fn take() -> Option<Self> {
+        // Inside of a sub-interpreter PyGILState would wait for ever for what its own thread holds.
+        if Interpreter::is_entered() {
+            return None;
+        }
         Interpreter::main()?;
         // SAFETY: the interpreter runs.
         match unsafe { ffi::PyGILState_Ensure() } {

@@ -8,7 +8,7 @@
 //! PyGILState, which PyO3 attaches with, knows of no other and would wait for ever for a GIL that its own
 //! thread holds.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -33,6 +33,10 @@ static SUBS: Mutex<Vec<&'static Interpreter>> = Mutex::new(Vec::new());
 static HAVE_ENDED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
+    /// How many times this thread has entered an interpreter, one inside the other.
+    static VISITS: Cell<usize> = const { Cell::new(0) };
+
+
     /// The thread states of this thread: one for each interpreter that it has been in.
     static THREAD_STATES: RefCell<Vec<ThreadState>> = const { RefCell::new(Vec::new()) };
 }
@@ -124,6 +128,7 @@ impl Interpreter {
     /// attached to this or another interpreter.
     #[allow(clippy::disallowed_methods)]
     pub fn enter<R>(&self, f: impl FnOnce(Python<'_>) -> R) -> R {
+        let _visit = Visit::new();
         Python::attach(|py| {
             let here = ThreadState::current();
             if here.interpreter == self.state {
@@ -138,6 +143,11 @@ impl Interpreter {
                 f(Python::assume_attached())
             }
         })
+    }
+
+    /// Whether this thread has entered one, and not left it yet.
+    pub fn is_entered() -> bool {
+        VISITS.get() > 0
     }
 
     /// Runs `f`, detached, in a thread that keeps its state in Python meanwhile: what it enters for is
@@ -198,6 +208,22 @@ impl ThreadState {
             let state = ffi::PyThreadState_Get();
             Self { interpreter: ffi::PyThreadState_GetInterpreter(state), state }
         }
+    }
+}
+
+/// Counts that this thread has entered an interpreter.
+struct Visit;
+
+impl Visit {
+    fn new() -> Self {
+        VISITS.set(VISITS.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        VISITS.set(VISITS.get() - 1);
     }
 }
 
