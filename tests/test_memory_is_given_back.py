@@ -1,6 +1,10 @@
 """What a burst of requests has left free in a worker's heap goes back to the system."""
 
+import pytest
+
 from harness.nginx import rss, wait_for
+
+pytestmark = pytest.mark.once
 
 MIB = 1024 ** 2
 # Blocks that malloc does not map one by one, below one that lives on: by itself malloc keeps them all.
