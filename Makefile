@@ -73,7 +73,7 @@ AGAIN := $(MAKE) --no-print-directory
 all: configure
 	@tools/build.sh
 
-#: build it with what it does often in mind: a tenth to a fifth less CPU time; three minutes
+#: build it with what it does often in mind: up to a tenth less CPU time; two minutes
 pgo: all venv
 	@tools/deps.sh bench
 	@tools/pgo.sh

@@ -47,6 +47,15 @@ pub fn keep_freed_memory() {
     }
 }
 
+/// Has the allocator return all memory to the system that is free, in pages.
+pub fn give_freed_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: may be called in any thread at any time; what is allocated stays where it is.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Whether this process only sends a signal: `nginx -s`.
 pub fn is_signaller() -> bool {
     // SAFETY: as above.

@@ -8,7 +8,7 @@ use core::cell::Cell;
 
 use nginx_sys::ngx_msec_t;
 
-use crate::nginx::{Alarm, event};
+use crate::nginx::{Alarm, event, process};
 
 /// How long after a request, in milliseconds, and how long the last one has to be over then: a worker that is asked
 /// all the time needs what it has, and it takes 4 ms after such a burst, more with a large heap.
@@ -34,9 +34,5 @@ fn rings() {
         return ALARM.with(|alarm| alarm.set(LATER));
     }
     IS_SET.set(false);
-    #[cfg(target_env = "gnu")]
-    // SAFETY: may be called in any thread at any time; what is allocated stays where it is.
-    unsafe {
-        libc::malloc_trim(0);
-    }
+    process::give_freed_memory_back();
 }
