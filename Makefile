@@ -152,7 +152,7 @@ python:
 
 #: the module once more, for that Python: build/$(NGINX)-fast/ngx_http_wsgi_module.so
 fast:
-	@$(AGAIN) all OUT="$(OUT)-fast" PYTHON="$(PYTHON_PREFIX)/bin/python3"
+	@$(AGAIN) all OUT="$(OUT)-fast" PYTHON="$(PYTHON_PREFIX)/bin/python3" WSGI_PROFILE="$(WSGI_PROFILE)"
 
 # What is compared with the module, if it can be.
 ifndef WSGI_MODULE_FAST

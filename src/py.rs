@@ -20,9 +20,9 @@ mod runtime;
 mod text;
 
 pub use block::PyBlock;
-pub use class::{Class, HeapType, Instance, Kept, Method, Methods, is_referred_to};
+pub use class::{Class, HeapType, Instance, Kept, Method, Methods, is_referred_to, references};
 pub use context::Context;
-pub use dict::{set, set_default};
+pub use dict::{set, set_default, version};
 pub use filling::Filling;
 pub use gil::Gil;
 pub use guarded::Guarded;

@@ -18,6 +18,7 @@ mod lent;
 mod memo;
 mod meter;
 mod mount;
+mod refill;
 mod snapshot;
 mod start_response;
 mod target;

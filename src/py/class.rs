@@ -167,15 +167,15 @@ struct SyncDef(ffi::PyMethodDef);
 // SAFETY: read only, and the pointers in it are to constants.
 unsafe impl Sync for SyncDef {}
 
-/// Whether anybody else knows a method made by `Instance::method`, if only by a weak reference.
-pub fn is_referred_to(method: &Py<PyAny>) -> bool {
+/// Whether more than `known` references lead to a method made by `Instance::method`, or a weak one.
+pub fn is_referred_to(method: &Py<PyAny>, known: isize) -> bool {
     // SAFETY: the layout of what PyCFunction_NewEx makes; the object is alive.
     let weak = unsafe { (*method.as_ptr().cast::<ffi::PyCFunctionObject>()).m_weakreflist };
-    references(method) > 1 || !weak.is_null()
+    references(method) > known || !weak.is_null()
 }
 
 /// How many references to `object` there are.
-fn references(object: &Py<PyAny>) -> isize {
+pub fn references<T>(object: &Py<T>) -> isize {
     // SAFETY: reads the count of a live object.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) as isize }
 }

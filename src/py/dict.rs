@@ -30,3 +30,20 @@ pub fn set_default<'py>(
         Ok((!inserted).then(|| Bound::from_borrowed_ptr(dict.py(), current)))
     }
 }
+
+/// What changes with every change of `dict` and is never the same for two dictionaries (PEP 509); `None` where
+/// Python keeps no such thing, as from 3.14 on (PEP 699).
+pub fn version(dict: &Bound<'_, PyDict>) -> Option<u64> {
+    #[cfg(not(Py_3_14))]
+    {
+        let dict = dict.as_ptr().cast::<ffi::PyDictObject>();
+        // SAFETY: the layout of a live dictionary, read under the GIL.
+        #[allow(deprecated, reason = "not to be used outside CPython, which means from 3.14 on")]
+        Some(unsafe { (*dict).ma_version_tag })
+    }
+    #[cfg(Py_3_14)]
+    {
+        let _ = dict;
+        None
+    }
+}

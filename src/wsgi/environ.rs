@@ -4,15 +4,20 @@
 //! request copies the template and sets the rest. Every value is a `str` of Latin-1 characters (PEP
 //! 3333, "A Note on String Types").
 
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::py::{latin1, latin1_bytes, set, set_default};
+use crate::py::{Guarded, latin1, latin1_bytes};
 
 use super::Host;
 use super::exchange::Gateway;
-use super::keys::Keys;
-use super::template::Template;
+use super::keys::{Header, Keys};
+use super::lent::Lent;
+use super::refill::{Copied, Entries};
+use super::template::{Template, USUAL};
 
 /// What is the same for all requests of one location.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +92,9 @@ pub struct Environ {
     roomy: Template,
     pass_authorization: bool,
     vars: Vec<Var>,
+    /// Tells these templates from all others.
+    number: u64,
+    refilled: Refilled,
 }
 
 /// An entry that the configuration adds.
@@ -143,48 +151,80 @@ impl Environ {
             template: Template::new(dict),
             pass_authorization: constants.pass_authorization,
             vars: constants.vars.iter().map(var).collect::<PyResult<_>>()?,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            refilled: Refilled::default(),
         })
     }
 
-    /// The environ of a request. `input` is absent if there is no body.
+    /// The environ of a request, to which `lent` belongs. `input` is absent if there is no body.
     pub fn build<'py, 'a, H: Host>(
         &self,
         py: Python<'py>,
         gateway: &Gateway<H>,
         parts: Parts<'a, impl Headers<'a>, impl Vars<'a>>,
         input: Option<&Bound<'py, PyAny>>,
-        errors: &Bound<'py, PyAny>,
+        lent: &Lent<H>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let keys = gateway.keys();
         let is_enough = parts.entries() + self.vars.len() <= self.template.room();
         let template = if is_enough { &self.template } else { &self.roomy };
-        let dict = template.copy(py, keys, &parts)?;
-        set_request(keys, &dict, &parts)?;
-        set_connection(keys, &dict, &parts)?;
-        set(&dict, &keys.wsgi_errors, errors)?;
-        if let Some(input) = input {
-            set(&dict, &keys.wsgi_input, input)?;
+        let usual = parts.usual(keys);
+        let last = lent.environ.take().filter(|last| last.is_of(self.number));
+        let is_again = last.is_some();
+        let mut entries = match last {
+            Some(last) => Entries::again(template.dict(py), last),
+            None => {
+                template.renew(py, &usual)?;
+                Entries::copy(template.dict(py), self.refilled.is_worth_it(py))?
+            }
+        };
+        for (index, (key, value)) in usual.into_iter().enumerate() {
+            entries.text(key, value, Copied::Same, true, || template.usual(py, index, value))?;
+        }
+        set_request(py, keys, &mut entries, &parts)?;
+        set_connection(py, keys, &mut entries, &parts)?;
+        entries.object(&keys.wsgi_errors, lent.errors.bind(py).as_any(), Copied::Other, true)?;
+        match input {
+            Some(input) => entries.object(&keys.wsgi_input, input, Copied::Other, false)?,
+            None => {
+                entries.object(&keys.wsgi_input, &gateway.empty_input(py), Copied::Same, true)?;
+            }
         }
         for (name, value) in parts.headers {
-            self.set_header(keys, &dict, name, value)?;
+            if !entries.has_header(name, value)? {
+                self.set_header(py, keys, &mut entries, name, value)?;
+            }
         }
         // After the headers, so that the configuration has the last word.
         for (var, value) in self.vars.iter().zip(parts.vars) {
-            var.set(&dict, value)?;
+            var.set(py, &mut entries, value)?;
         }
+        if let Some(is_gone) = &lent.client_disconnected {
+            entries.object(&keys.client_disconnected, is_gone.bind(py), Copied::Other, true)?;
+        }
+        match entries.end()? {
+            true => self.refilled.note(py),
+            false if is_again && !self.refilled.is_worth_it(py) => entries.give_up()?,
+            false => {}
+        }
+        let (dict, refill) = entries.finish(self.number);
+        lent.environ.replace(refill);
         Ok(dict)
     }
 
     fn set_header<'py>(
         &self,
+        py: Python<'py>,
         keys: &Keys,
-        dict: &Bound<'py, PyDict>,
+        entries: &mut Entries<'_, 'py>,
         name: &[u8],
         value: &[u8],
     ) -> PyResult<()> {
-        let py = dict.py();
-        let (key, value) = match name {
-            b"content-type" => (keys.content_type.bind(py).clone(), latin1(py, value)?),
+        let header = match name {
+            b"content-type" => {
+                let (key, value) = (keys.content_type.bind(py).clone(), latin1(py, value)?);
+                Header { key, value, may_stay: false }
+            }
             // The length is that of the decoded body. HTTP_PROXY is a variable that programs trust.
             b"content-length" | b"transfer-encoding" | b"proxy" => return Ok(()),
             // An underscore would make these two look like keys that must not exist (PEP 3333, environ
@@ -193,77 +233,101 @@ impl Environ {
             b"authorization" | b"proxy-authorization" if !self.pass_authorization => return Ok(()),
             name => keys.header(py, name, value)?,
         };
-        match set_default(dict, &key, &value)? {
+        match entries.header(name, &header)? {
             None => Ok(()),
-            Some(first) => join(dict, name, &key, &first, &value),
+            Some(first) => join(entries, name, &header, &first),
         }
     }
 }
 
+impl<'a, H, V> Parts<'a, H, V> {
+    /// The entries that every request has.
+    fn usual<'k>(&self, keys: &'k Keys) -> [(&'k Py<PyString>, &'a [u8]); USUAL] {
+        [
+            (&keys.script_name, self.script_name),
+            (&keys.path_info, self.path_info),
+            (&keys.query_string, self.query_string),
+            (&keys.request_uri, self.request_uri),
+            (&keys.server_addr, self.server_addr),
+            (&keys.server_port, self.server_port),
+            (&keys.remote_addr, self.remote_addr),
+            (&keys.remote_port, self.remote_port.unwrap_or_default()),
+        ]
+    }
+}
+
 /// What a template does not have of a request.
-fn set_request<H, V>(
+fn set_request<'py, H, V>(
+    py: Python<'py>,
     keys: &Keys,
-    dict: &Bound<'_, PyDict>,
+    entries: &mut Entries<'_, 'py>,
     parts: &Parts<'_, H, V>,
 ) -> PyResult<()> {
-    let py = dict.py();
-    if parts.method != b"GET" {
-        set(dict, &keys.request_method, &keys.method(py, parts.method)?)?;
-    }
-    if parts.protocol != b"HTTP/1.1" {
-        set(dict, &keys.server_protocol, &keys.protocol(py, parts.protocol)?)?;
-    }
+    // A template has those that are the most frequent.
+    let copied = |is_copied| if is_copied { Copied::Same } else { Copied::Other };
+    let (method, protocol) = (parts.method, parts.protocol);
+    let is_get = copied(method == b"GET");
+    entries.text(&keys.request_method, method, is_get, true, || keys.method(py, method))?;
+    let is_1_1 = copied(protocol == b"HTTP/1.1");
+    entries.text(&keys.server_protocol, protocol, is_1_1, true, || keys.protocol(py, protocol))?;
     if let Some(root) = parts.document_root {
-        set(dict, &keys.document_root, &latin1(py, root)?)?;
+        entries.new_text(py, &keys.document_root, root, true)?;
     }
     if let Some(length) = parts.content_length {
-        let length = latin1(py, itoa::Buffer::new().format(length).as_bytes())?;
-        set(dict, &keys.content_length, &length)?;
+        let mut buffer = itoa::Buffer::new();
+        let length = buffer.format(length).as_bytes();
+        entries.new_text(py, &keys.content_length, length, true)?;
     }
     Ok(())
 }
 
 /// What a template does not have of a connection.
-fn set_connection<H, V>(
+fn set_connection<'py, H, V>(
+    py: Python<'py>,
     keys: &Keys,
-    dict: &Bound<'_, PyDict>,
+    entries: &mut Entries<'_, 'py>,
     parts: &Parts<'_, H, V>,
 ) -> PyResult<()> {
-    let py = dict.py();
+    if parts.remote_port.is_none() {
+        entries.remove(&keys.remote_port)?;
+    }
     if let Some(name) = parts.server_name {
-        set(dict, &keys.server_name, &latin1(py, name)?)?;
+        entries.new_text(py, &keys.server_name, name, true)?;
     }
     if let Some(user) = parts.remote_user {
-        set(dict, &keys.remote_user, &latin1(py, user)?)?;
+        entries.new_text(py, &keys.remote_user, user, false)?;
     }
     if let Some((protocol, cipher)) = parts.tls {
-        dict.set_item(&keys.request_scheme, &keys.https)?;
-        dict.set_item(&keys.wsgi_url_scheme, &keys.https)?;
-        dict.set_item(&keys.https_key, &keys.on)?;
-        set(dict, &keys.ssl_protocol, &latin1(py, protocol)?)?;
-        set(dict, &keys.ssl_cipher, &latin1(py, cipher)?)?;
+        entries.object(&keys.request_scheme, keys.https.bind(py), Copied::Other, true)?;
+        entries.object(&keys.wsgi_url_scheme, keys.https.bind(py), Copied::Other, true)?;
+        entries.object(&keys.https_key, keys.on.bind(py), Copied::Other, true)?;
+        entries.new_text(py, &keys.ssl_protocol, protocol, true)?;
+        entries.new_text(py, &keys.ssl_cipher, cipher, true)?;
     }
     Ok(())
 }
 
 impl Var {
-    fn set(&self, dict: &Bound<'_, PyDict>, value: Option<&[u8]>) -> PyResult<()> {
-        match (value, &self.constant) {
-            (Some(_), Some(constant)) => dict.set_item(&self.key, constant),
-            (Some(value), None) => dict.set_item(&self.key, latin1(dict.py(), value)?),
-            (None, _) if dict.contains(&self.key)? => dict.del_item(&self.key),
-            (None, _) => Ok(()),
+    fn set<'py>(
+        &self,
+        py: Python<'py>,
+        entries: &mut Entries<'_, 'py>,
+        value: Option<&[u8]>,
+    ) -> PyResult<()> {
+        let Some(value) = value else { return entries.remove(&self.key) };
+        match &self.constant {
+            Some(constant) => entries.object(&self.key, constant.bind(py), Copied::Other, true),
+            None => entries.new_text(py, &self.key, value, false),
         }
     }
 }
 
 /// Joins a repeated header with its first value: RFC 9110, 5.3, and for Cookie RFC 6265, 5.4.
 fn join<'py>(
-    dict: &Bound<'py, PyDict>,
+    entries: &mut Entries<'_, 'py>,
     name: &[u8],
-    key: &Bound<'py, PyString>,
+    header: &Header<'py>,
     first: &Bound<'py, PyAny>,
-    second: &Bound<'py, PyString>,
 ) -> PyResult<()> {
     let separator: &[u8] = match name {
         // A second type makes no sense and cannot be joined; the first one counts.
@@ -272,7 +336,37 @@ fn join<'py>(
         _ => b", ",
     };
     let first = first.cast::<PyString>()?;
-    let parts = [latin1_bytes(first)?, Some(separator), latin1_bytes(second)?];
+    let parts = [latin1_bytes(first)?, Some(separator), latin1_bytes(&header.value)?];
     let joined: Vec<u8> = parts.into_iter().flatten().flatten().copied().collect();
-    dict.set_item(key, latin1(dict.py(), &joined)?)
+    entries.overwrite(&header.key, &latin1(first.py(), &joined)?)
+}
+
+/// Numbers of templates.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+/// Whether dictionaries come back, so that it is worth noting what is set in them: most frameworks keep or change
+/// them.
+#[derive(Default)]
+struct Refilled(Guarded<Cell<u32>>);
+
+impl Refilled {
+    /// So many requests may pass without one, as many as there may be at a time and more.
+    const PATIENCE: u32 = 32;
+    /// After so many others it is tried again.
+    const PAUSE: u32 = 1024;
+
+    /// A dictionary has been refilled.
+    fn note(&self, py: Python<'_>) {
+        self.0.with(py, |missed| missed.set(0));
+    }
+
+    /// Whether this one is to be noted.
+    fn is_worth_it(&self, py: Python<'_>) -> bool {
+        self.0.with(py, |missed| {
+            let before = missed.get();
+            let is_over = before >= Self::PATIENCE + Self::PAUSE;
+            missed.set(if is_over { 0 } else { before + 1 });
+            before < Self::PATIENCE
+        })
+    }
 }

@@ -20,7 +20,7 @@ use super::file_wrapper::Files;
 use super::input::Input;
 use super::keys::Keys;
 use super::lent::{Lent, Shelf};
-use super::start_response::{ClientDisconnected, Responder};
+use super::start_response::Responder;
 
 /// What the gateway keeps per interpreter: its types and strings.
 pub struct Gateway<H: Host> {
@@ -93,7 +93,7 @@ pub enum Protocol {
 
 /// A request between the call of the application and `close()`. To be dropped attached.
 pub struct Exchange<H: Host> {
-    lent: Lent<H>,
+    lent: Box<Lent<H>>,
     /// Absent for a request without a body, which shares the empty one.
     input: Option<Kept<Input<H>>>,
     context: Context,
@@ -137,13 +137,7 @@ impl<H: Host> Exchange<H> {
     ) -> PyResult<Bound<'py, PyDict>> {
         let input = self.input.as_ref().map(|input| input.bind(py));
         let input = input.as_ref().map(Instance::as_any);
-        let environ =
-            environ.build(py, gateway, parts, input, self.lent.errors.bind(py).as_any())?;
-        if H::HAS_THREADS {
-            let is_gone = self.lent.responder.bind(py).method::<ClientDisconnected>()?;
-            environ.set_item(&gateway.keys.client_disconnected, is_gone)?;
-        }
-        Ok(environ)
+        environ.build(py, gateway, parts, input, &self.lent)
     }
 
     /// Calls the application.

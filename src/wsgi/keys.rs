@@ -123,7 +123,7 @@ const HEADERS: [&str; 44] = [
 const SECRETS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-csrftoken"];
 
 /// Values that are longer are seldom the same, and not worth to be kept, in bytes.
-const LONGEST: usize = 256;
+pub const LONGEST: usize = 256;
 
 /// A header that comes all the time.
 struct Known {
@@ -133,20 +133,25 @@ struct Known {
     last: Option<Memo>,
 }
 
+/// Key and value of a header.
+pub struct Header<'py> {
+    pub key: Bound<'py, PyString>,
+    pub value: Bound<'py, PyString>,
+    /// Whether the value may be kept for longer than its request.
+    pub may_stay: bool,
+}
+
 impl Keys {
     /// Key and value of a header, given its name in lower case: `HTTP_USER_AGENT` for `user-agent`.
-    pub fn header<'py>(
-        &self,
-        py: Python<'py>,
-        name: &[u8],
-        value: &[u8],
-    ) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyString>)> {
+    pub fn header<'py>(&self, py: Python<'py>, name: &[u8], value: &[u8]) -> PyResult<Header<'py>> {
         let known = self.headers.get(name.len()).map(Vec::as_slice).unwrap_or_default();
         let Some(known) = known.iter().find(|known| known.name == name) else {
-            return Ok((header_key(py, name)?, latin1(py, value)?));
+            let (key, value) = (header_key(py, name)?, latin1(py, value)?);
+            return Ok(Header { key, value, may_stay: false });
         };
-        let value = match &known.last {
-            Some(memo) if value.len() <= LONGEST => match memo.last(py, value) {
+        let memo = known.last.as_ref().filter(|_| value.len() <= LONGEST);
+        let value = match memo {
+            Some(memo) => match memo.last(py, value) {
                 Some(last) => last,
                 None => {
                     let text = latin1(py, value)?;
@@ -154,9 +159,9 @@ impl Keys {
                     text
                 }
             },
-            _ => latin1(py, value)?,
+            None => latin1(py, value)?,
         };
-        Ok((known.key.bind(py).clone(), value))
+        Ok(Header { key: known.key.bind(py).clone(), value, may_stay: memo.is_some() })
     }
 
     /// The method as a string.

@@ -1,8 +1,10 @@
-//! The objects that every request lends to Python: `start_response` with the `write` that it returns, and
-//! `wsgi.errors`.
+//! The objects that every request lends to Python: `start_response` with the `write` that it returns,
+//! `wsgi.errors`, and environ itself.
 //!
 //! Applications seldom keep them. Those that nobody has kept are lent again, which is cheaper than to make
 //! them anew for each request.
+
+use core::cell::RefCell;
 
 use pyo3::prelude::*;
 
@@ -11,7 +13,8 @@ use crate::py::{Guarded, Kept, is_referred_to};
 use super::Host;
 use super::errors::Errors;
 use super::exchange::Gateway;
-use super::start_response::{Responder, StartResponse};
+use super::refill::Refill;
+use super::start_response::{ClientDisconnected, Responder, StartResponse};
 
 /// How many sets wait to be lent again, for so many requests at a time.
 const MOST: usize = 8;
@@ -21,10 +24,15 @@ pub struct Lent<H: Host> {
     pub responder: Kept<Responder<H>>,
     pub start_response: Py<PyAny>,
     pub errors: Kept<Errors<H>>,
+    /// `ngx.client_disconnected`, where it can tell something.
+    pub client_disconnected: Option<Py<PyAny>>,
+    /// The environ that they are in, while it can be filled again.
+    pub environ: RefCell<Option<Refill>>,
 }
 
 /// Sets that wait to be lent again.
-pub struct Shelf<H: Host>(Guarded<Vec<Lent<H>>>);
+#[allow(clippy::vec_box, reason = "they are moved from here to requests and back")]
+pub struct Shelf<H: Host>(Guarded<Vec<Box<Lent<H>>>>);
 
 impl<H: Host> Default for Shelf<H> {
     fn default() -> Self {
@@ -39,35 +47,46 @@ impl<H: Host> Lent<H> {
         gateway: &Gateway<H>,
         writer: H::Writer,
         log: H::Log,
-    ) -> PyResult<Self> {
+    ) -> PyResult<Box<Self>> {
         if let Some(set) = gateway.shelf().0.with_mut(py, Vec::pop) {
             set.responder.bind(py).get().lend(writer);
             set.errors.bind(py).get().lend(log);
             return Ok(set);
         }
         let responder = gateway.responder(py, Responder::new(writer))?;
-        Ok(Self {
+        let client_disconnected = H::HAS_THREADS
+            .then(|| responder.method::<ClientDisconnected>().map(Bound::unbind))
+            .transpose()?;
+        Ok(Box::new(Self {
             start_response: responder.method::<StartResponse>()?.unbind(),
+            client_disconnected,
+            environ: RefCell::default(),
             responder: responder.unbind(),
             errors: gateway.errors(py, Errors::new(log))?.unbind(),
-        })
+        }))
     }
 
     /// Has the set lent again, if nobody has kept any of it. The request has ended, and nothing that came with it
     /// is left.
-    pub fn give_back(self, py: Python<'_>, gateway: &Gateway<H>) {
+    pub fn give_back(self: Box<Self>, py: Python<'_>, gateway: &Gateway<H>) {
+        // One that cannot be filled again may run Python when it goes.
+        let environ = self.environ.take().and_then(|environ| environ.rest(py));
+        let in_environ = environ.as_ref().map_or(0, |_| Refill::REFERENCES);
         let responder = self.responder.bind(py);
         let (responder, errors) = (responder.get(), self.errors.bind(py));
         let write = responder.take_write();
-        // Both methods hold the responder, and so does the name above.
-        let methods = 1 + isize::from(write.is_some());
-        let is_kept = is_referred_to(&self.start_response)
-            || write.as_ref().is_some_and(is_referred_to)
+        // Each method holds the responder, and so does the name above.
+        let is_gone = self.client_disconnected.as_ref();
+        let methods = 1 + isize::from(write.is_some()) + isize::from(is_gone.is_some());
+        let is_kept = is_referred_to(&self.start_response, 1)
+            || write.as_ref().is_some_and(|write| is_referred_to(write, 1))
+            || is_gone.is_some_and(|is_gone| is_referred_to(is_gone, 1 + in_environ))
             || self.responder.references() > 2 + methods
-            || self.errors.references() > 2;
+            || self.errors.references() > 2 + in_environ;
         if is_kept {
             return;
         }
+        self.environ.replace(environ);
         // What was held of the response may run Python when it goes.
         responder.rest(write);
         errors.get().rest();

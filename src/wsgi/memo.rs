@@ -29,7 +29,8 @@ impl Memo {
     }
 }
 
+/// Whether `text` is the string of `value`.
 #[inline]
-fn has(text: &Bound<'_, PyString>, value: &[u8]) -> bool {
+pub fn has(text: &Bound<'_, PyString>, value: &[u8]) -> bool {
     matches!(latin1_bytes(text), Ok(Some(bytes)) if bytes == value)
 }

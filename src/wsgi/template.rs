@@ -8,23 +8,17 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::py::{latin1, set};
 
-use super::environ::Parts;
-use super::keys::Keys;
 use super::memo::Memo;
+
+/// How many entries every request has, and a template as the last request had them.
+pub const USUAL: usize = 8;
 
 /// The dictionary, and what it has of the last request.
 pub struct Template {
     dict: Py<PyDict>,
     /// How many entries a copy takes before it grows.
     room: usize,
-    script_name: Memo,
-    path_info: Memo,
-    query_string: Memo,
-    request_uri: Memo,
-    server_addr: Memo,
-    server_port: Memo,
-    remote_addr: Memo,
-    remote_port: Memo,
+    usual: [Memo; USUAL],
 }
 
 impl Template {
@@ -44,18 +38,7 @@ impl Template {
     }
 
     fn with_room(dict: Bound<'_, PyDict>, room: usize) -> Self {
-        Self {
-            dict: dict.unbind(),
-            room,
-            script_name: Memo::default(),
-            path_info: Memo::default(),
-            query_string: Memo::default(),
-            request_uri: Memo::default(),
-            server_addr: Memo::default(),
-            server_port: Memo::default(),
-            remote_addr: Memo::default(),
-            remote_port: Memo::default(),
-        }
+        Self { dict: dict.unbind(), room, usual: Default::default() }
     }
 
     /// How many entries a copy takes before it grows.
@@ -63,35 +46,31 @@ impl Template {
         self.room
     }
 
-    /// A copy for the request of `parts`, with the entries that this knows of.
-    pub fn copy<'py, H, V>(
-        &self,
-        py: Python<'py>,
-        keys: &Keys,
-        parts: &Parts<'_, H, V>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let dict = self.dict.bind(py);
-        let renew = |memo: &Memo, key: &Py<PyString>, value: &[u8]| {
+    /// The dictionary that is copied.
+    pub fn dict<'py>(&self, py: Python<'py>) -> &Bound<'py, PyDict> {
+        self.dict.bind(py)
+    }
+
+    /// Gives it the entries that every request has.
+    pub fn renew(&self, py: Python<'_>, usual: &[(&Py<PyString>, &[u8]); USUAL]) -> PyResult<()> {
+        for (memo, (key, value)) in self.usual.iter().zip(usual) {
             if !memo.is(py, value) {
                 let text = latin1(py, value)?;
-                set(dict, key, &text)?;
+                set(self.dict.bind(py), key, &text)?;
                 memo.keep(&text);
             }
-            PyResult::Ok(())
-        };
-        renew(&self.script_name, &keys.script_name, parts.script_name)?;
-        renew(&self.path_info, &keys.path_info, parts.path_info)?;
-        renew(&self.query_string, &keys.query_string, parts.query_string)?;
-        renew(&self.request_uri, &keys.request_uri, parts.request_uri)?;
-        renew(&self.server_addr, &keys.server_addr, parts.server_addr)?;
-        renew(&self.server_port, &keys.server_port, parts.server_port)?;
-        renew(&self.remote_addr, &keys.remote_addr, parts.remote_addr)?;
-        renew(&self.remote_port, &keys.remote_port, parts.remote_port.unwrap_or_default())?;
-        let copy = dict.copy()?;
-        if parts.remote_port.is_none() {
-            copy.del_item(&keys.remote_port)?;
         }
-        Ok(copy)
+        Ok(())
+    }
+
+    /// The string that the entry `index` of those has, if it is that of `value`, or else a new one.
+    pub fn usual<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+        value: &[u8],
+    ) -> PyResult<Bound<'py, PyString>> {
+        self.usual[index].last(py, value).map_or_else(|| latin1(py, value), Ok)
     }
 }
 

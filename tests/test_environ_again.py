@@ -1,0 +1,119 @@
+"""environ that an application has neither kept nor changed is filled again for the next request."""
+
+import random
+
+import pytest
+
+THREADS = pytest.mark.parametrize("threads", [0, 2])
+# What both requests have of an entry that changes from request to request, or says where an object is.
+APP = """
+import ast
+
+kept = []
+OBJECTS = ("wsgi.errors", "wsgi.input", "wsgi.file_wrapper", "ngx.client_disconnected", "REMOTE_PORT")
+
+
+def application(environ, start_response):
+    if environ["SCRIPT_NAME"] == "/kept":
+        kept.append(environ)
+    entries = [(key, "object" if key in OBJECTS or callable(value) else value) for key, value in environ.items()]
+    body = repr(entries).replace("/kept", "/again").encode("latin-1")
+    body += environ["wsgi.input"].read() + str(id(environ)).rjust(20).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+SERVER = """
+    underscores_in_headers on;
+    wsgi_pass_authorization on;
+    wsgi_threads THREADS;
+    wsgi_var CONSTANT constant;
+    wsgi_var OF_REQUEST $http_x_var if_not_empty;
+    wsgi_var HTTP_X_OVERWRITTEN by-configuration;
+    wsgi_var HTTP_ACCEPT $http_x_accept if_not_empty;
+    location /again { wsgi_pass app.py; }
+    location /kept { wsgi_pass app.py; }
+"""
+HEADERS = [("Accept", "text/html"), ("Accept", "*/*"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("User-Agent", "x" * 300),
+           ("User-Agent", "short"), ("X-Own", "1"), ("X-Own", "2"), ("Authorization", "Basic eA=="), ("Proxy", "x"),
+           ("X-Var", "var"), ("X-Accept", "from-var"), ("X-Overwritten", "by-client"), ("Content_Type", "x"),
+           ("Referer", "a"), ("Referer", "\xe4"), ("Content-Type", "text/x"), ("Via", "1"), ("Via", "2")]
+
+
+def serve(nginx, threads, app=APP, text=SERVER):
+    return nginx(text.replace("THREADS", str(threads)), apps={"app.py": app})
+
+
+def split(answer):
+    """The entries, and which dictionary they were in."""
+    return answer.body[:-20], int(answer.body[-20:])
+
+
+@THREADS
+def test_it_is_what_a_new_one_would_be(nginx, threads):
+    """Three requests of each kind in a row, beside one of an application that keeps every environ; the order of the
+    entries counts as well."""
+    server = serve(nginx, threads)
+    chosen = random.Random(threads)
+    refilled = 0
+    with server.connect() as client:
+        for _ in range(60):
+            method = chosen.choice(["GET", "GET", "POST", "HEADLESS"])
+            headers = chosen.sample(HEADERS, chosen.randrange(6))
+            query = chosen.choice(["", "", "?q", "?w"])
+            body = chosen.choice([b"", b"body"]) if method == "POST" else None
+            answers = [split(client.request(method, f"/again/p{query}", headers, body=body)) for _ in range(3)]
+            kept, _ = split(client.request(method, f"/kept/p{query}", headers, body=body))
+            assert [again for again, _ in answers] == [kept] * 3
+            refilled += answers[1][1] == answers[2][1]
+    # Far from always: clients that repeat a header have a new one each time, for example.
+    assert refilled > 20
+
+
+@THREADS
+@pytest.mark.parametrize("change", [
+    'environ["mine"] = 1', 'environ["PATH_INFO"] = "/changed"', 'del environ["HTTP_HOST"]', "environ.clear()",
+    'environ["HTTP_HOST"] = environ.pop("HTTP_HOST")', 'environ.setdefault("mine", 1)', 'environ |= {"mine": 1}',
+    'environ.__init__(mine=1)', "environ.popitem()", 'del environ["wsgi.errors"]', 'environ["wsgi.errors"] = None'])
+def test_what_was_changed_is_not_seen_again(nginx, threads, change):
+    server = serve(nginx, threads, """
+def application(environ, start_response):
+    seen = repr([(key, value) for key, value in environ.items() if not key.startswith(("wsgi.", "ngx.", "REMOTE"))])
+    seen += repr(list(environ))
+    body = seen.encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    if "change" in environ.get("QUERY_STRING"):
+        CHANGE
+    return [body]
+""".replace("CHANGE", change), "wsgi_threads THREADS; location / { wsgi_pass app.py; }")
+    with server.connect() as client:
+        first = client.request("GET", "/").body
+        for _ in range(3):
+            client.request("GET", "/?change")
+            assert client.request("GET", "/").body == first
+
+
+@THREADS
+def test_secrets_do_not_outlive_their_request(nginx, threads):
+    server = serve(nginx, threads, """
+import gc
+
+
+def application(environ, start_response):
+    found = [d for d in gc.get_objects() if type(d) is dict and d is not environ
+             and any(type(value) is str and value.startswith("secret") for value in list(d.values()))]
+    # Whether a dictionary of an earlier request is there at all: it shows that the search would find it.
+    resting = [d for d in gc.get_objects() if type(d) is dict and d.get("HTTP_REFERER") == "no-matter"]
+    body = f"{len(found)} {len(resting)}".encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+""", """wsgi_threads THREADS; wsgi_pass_authorization on; wsgi_var FROM_VARIABLE $http_x_for_var if_not_empty;
+    location / { wsgi_pass app.py; } location /other { wsgi_pass app.py; }""")
+    secrets = [("Referer", "no-matter"), ("Authorization", "secret 1"), ("Cookie", "secret 2"), ("X-Api-Key", "secret 3"),
+               ("X-For-Var", "secret 4"), ("User-Agent", "secret" + "x" * 300)]
+    with server.connect() as client:
+        for _ in range(3):
+            client.request("GET", "/", secrets)
+            assert client.request("GET", "/other").text.split()[0] == "0"
+        client.request("GET", "/", secrets)
+        # The application looks at its own set of objects then, which is lent last.
+        assert client.request("GET", "/", [("X-Else", "1")]).text.split()[0] == "0"
