@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from harness.apps import serve as serve_notes
+from harness.apps import wait_notes
 
 THREADS = pytest.mark.parametrize("threads", [0, 2])
 # What both requests have of an entry that changes from request to request, or says where an object is.
@@ -23,6 +25,7 @@ def application(environ, start_response):
     return [body]
 """
 SERVER = """
+    wsgi_enable_subinterpreters on;
     underscores_in_headers on;
     wsgi_pass_authorization on;
     wsgi_threads THREADS;
@@ -31,7 +34,8 @@ SERVER = """
     wsgi_var HTTP_X_OVERWRITTEN by-configuration;
     wsgi_var HTTP_ACCEPT $http_x_accept if_not_empty;
     location /again { wsgi_pass app.py; }
-    location /kept { wsgi_pass app.py; }
+    # Another one, so that the first has all to itself.
+    location /kept { wsgi_pass app.py; wsgi_interpreter kept; }
 """
 HEADERS = [("Accept", "text/html"), ("Accept", "*/*"), ("Cookie", "a=1"), ("Cookie", "b=2"), ("User-Agent", "x" * 300),
            ("User-Agent", "short"), ("X-Own", "1"), ("X-Own", "2"), ("Authorization", "Basic eA=="), ("Proxy", "x"),
@@ -94,26 +98,42 @@ def application(environ, start_response):
 
 @THREADS
 def test_secrets_do_not_outlive_their_request(nginx, threads):
-    server = serve(nginx, threads, """
+    server = serve_notes(nginx, """
 import gc
 
 
+class Endless:
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return bytes(65536)
+
+    def close(self):
+        note("closed")
+
+
+def search():
+    dicts = [d for d in gc.get_objects() if type(d) is dict and "REQUEST_METHOD" in d]
+    resting = [d for d in dicts if d.get("HTTP_REFERER") == "no-matter"]
+    secrets = [value for d in dicts for value in list(d.values()) if type(value) is str and "secret" in value]
+    return f"{len(resting)} at rest, with {secrets}".encode()
+
+
 def application(environ, start_response):
-    found = [d for d in gc.get_objects() if type(d) is dict and d is not environ
-             and any(type(value) is str and value.startswith("secret") for value in list(d.values()))]
-    # Whether a dictionary of an earlier request is there at all: it shows that the search would find it.
-    resting = [d for d in gc.get_objects() if type(d) is dict and d.get("HTTP_REFERER") == "no-matter"]
-    body = f"{len(found)} {len(resting)}".encode()
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-    return [body]
-""", """wsgi_threads THREADS; wsgi_pass_authorization on; wsgi_var FROM_VARIABLE $http_x_for_var if_not_empty;
-    location / { wsgi_pass app.py; } location /other { wsgi_pass app.py; }""")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    if environ["QUERY_STRING"] == "endless":
+        return Endless()
+    return [search() if environ["QUERY_STRING"] == "search" else b"body"]
+""", server="""wsgi_pass_authorization on; wsgi_var FROM_VARIABLE $http_x_for_var if_not_empty;
+    wsgi_threads %d; location / { wsgi_pass app.py; }""" % threads)
     secrets = [("Referer", "no-matter"), ("Authorization", "secret 1"), ("Cookie", "secret 2"), ("X-Api-Key", "secret 3"),
                ("X-For-Var", "secret 4"), ("User-Agent", "secret" + "x" * 300)]
-    with server.connect() as client:
-        for _ in range(3):
-            client.request("GET", "/", secrets)
-            assert client.request("GET", "/other").text.split()[0] == "0"
-        client.request("GET", "/", secrets)
-        # The application looks at its own set of objects then, which is lent last.
-        assert client.request("GET", "/", [("X-Else", "1")]).text.split()[0] == "0"
+    # Has a set of objects for itself meanwhile, which is the next to be lent when it ends.
+    client = server.connect(rcvbuf=4096)
+    client.send_request("GET", "/?endless")
+    client.read_head()
+    server.get("/", secrets)
+    client.close()
+    wait_notes(server, "closed")
+    assert server.get("/?search").text == "1 at rest, with []"
