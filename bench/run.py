@@ -21,6 +21,7 @@ sys.path[:1] = [str(Path(__file__).resolve().parent)]
 import report  # noqa: E402
 from scenes import SCENES  # noqa: E402
 from speed import claims  # noqa: E402
+from speed.results import STANDING  # noqa: E402
 from speed.session import Session  # noqa: E402
 from speed.settings import Failed, Options, setting  # noqa: E402
 
@@ -36,11 +37,13 @@ def main():
     if os.getloadavg()[0] > 0.7:
         session.say(f"something else is running here, the load average is {os.getloadavg()[0]:.2f}: do not trust the "
                     "figures")
-    os.sched_setaffinity(0, session.place.load_cores)
     session.run()
     print(f"the figures are in {session.results.path}")
-    if not session.options.bench and not session.options.peers and session.options.workers == 1:
-        report.main()
+    if session.results.path == STANDING:
+        if session.results.complete():
+            report.main()
+        else:
+            print('docs/benchmarks.md is written when everything has been measured: make bench BENCH=rest')
     if setting("CHECK", default="0") != "0" and not claims.holds(session.results.all):
         print("not all that is claimed holds: docs/benchmarks.md", file=sys.stderr)
         return 1

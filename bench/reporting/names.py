@@ -22,6 +22,8 @@ TITLES = {
     "waitress": "waitress",
     "modwsgi": "Apache mod_wsgi",
     "uvicorn": "uvicorn",
+    "python3": "`python3` by itself",
+    "python3-fast": "`python3` of `make python` by itself",
 }
 
 

@@ -1,5 +1,5 @@
-"""What is measured besides workloads: servers in a situation. `SCENES` has a function for each, which takes the run
-(speed/session.py) and gives what goes to results["scenes"].
+"""What is measured besides workloads: servers in a situation. `SCENES` has two functions for each, which take the run
+(speed/session.py): one gives what goes to results["scenes"], the other an estimate of how many seconds that takes.
 
     slowreaders.py      200 visitors who read slowly, beside one who is fast
     staticbeside.py     a static file beside requests that wait
@@ -11,9 +11,11 @@
 Each gives {"what": one line, "rows": {contender: [a dictionary for each round]}}; its file tells what is in them.
 """
 
-from .flavours import python
-from .memory import memory
-from .slowreaders import slowreaders
-from .staticbeside import staticbeside
+from . import flavours, memory, slowreaders, staticbeside
 
-SCENES = {scene.__name__: scene for scene in (slowreaders, staticbeside, memory, python)}
+SCENES = {
+    "slowreaders": (slowreaders.slowreaders, slowreaders.lasts),
+    "staticbeside": (staticbeside.staticbeside, staticbeside.lasts),
+    "memory": (memory.memory, memory.lasts),
+    "python": (flavours.python, flavours.lasts),
+}

@@ -8,7 +8,6 @@
 and timed where it is done (bench/apps/flavours.py), so that nothing of a server is in the figures.
 
 Each row has the microseconds of CPU time for one piece of each kind of work. Besides "what" and "rows" there are
-    "bound": of the ratio of module-fast to python3
     "ratio": {work: {flavour: median of its ratios to python3 in the same round}}
     "versions": {flavour: text}
 """
@@ -27,7 +26,6 @@ from speed.process import die_with_parent
 from speed.settings import ROOT, Failed, setting
 
 WORK = ("loop", "django")
-BOUND = 1.05
 
 
 class Interpreter:
@@ -87,7 +85,13 @@ def executables():
     return {name: path for name, path in found.items() if path.exists()}
 
 
+def lasts(bench):
+    """Seconds: some tenths for each kind of work in each of them."""
+    return 4 * len(WORK) * 0.3 * (bench.options.rounds + 1)
+
+
 def python(bench):
+    """The scene; see above."""
     setup = Setup(app="flavours:application")
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = printed(python_with("Django"), code)
@@ -101,9 +105,12 @@ def python(bench):
             bench.missing("python", "python3-fast", "make python has not been run")
         flavours += map(InServer, servers.values())
         rows = measure(bench, flavours)
+        found = {work: ratios(rows, work) for work in WORK}
+        for work, of in found.items():
+            bench.say(f"  {work:7} " + ", ".join(f"{name} {value:.2f} ×" for name, value in of.items()))
         return {
             "what": "CPU time of the same Python code by itself and in the module, with both kinds of libpython",
-            "rows": rows, "bound": BOUND, "ratio": {work: ratios(rows, work) for work in WORK},
+            "rows": rows, "ratio": found,
             "versions": {one.name: one.version() for one in flavours},
         }
 

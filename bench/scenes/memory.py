@@ -35,11 +35,24 @@ class Alone(Return200):
     has_module = False
 
 
+def contenders(bench):
+    return [Alone if name == Alone.name else CONTENDERS[name]
+            for name in bench.chosen([*OURS, *(kind.name for kind in PEERS)])]
+
+
+def rounds(bench):
+    return min(bench.options.rounds, ROUNDS)
+
+
+def lasts(bench):
+    """Seconds: twice for each server until it has settled, and once for each further question."""
+    more = len(WORKERS) + 2 * len(KEEPERS)
+    return rounds(bench) * (len(contenders(bench)) * (2 * SETTLES + 4) + more * (SETTLES + 2))
+
+
 def memory(bench):
     """The scene; see above."""
-    kinds = [Alone if name == Alone.name else CONTENDERS[name] for name in bench.chosen([*OURS, *(kind.name for kind in PEERS)])]
-    rows = one_at_a_time(bench, "memory", kinds, min(bench.options.rounds, ROUNDS),
-                         lambda kind: of_one(kind, bench.place))
+    rows = one_at_a_time(bench, "memory", contenders(bench), rounds(bench), lambda kind: of_one(kind, bench.place))
     return {"what": f"PSS idle, after a load, of each worker, and of {KEPT:,} connections that are kept alive",
             "rows": rows}
 

@@ -31,10 +31,19 @@ class ModuleBuffered(Module):
         self.server.http += " wsgi_output_buffering on;"
 
 
+def contenders(bench):
+    names = bench.chosen(["module", "module-threads8", "return-200", *(kind.name for kind in PEERS)])
+    return [ModuleBuffered, *map(CONTENDERS.get, names)]
+
+
+def lasts(bench):
+    """Seconds: two visits, and what is around them with a server that starts and ends."""
+    return len(contenders(bench)) * bench.options.rounds * (2 * bench.options.seconds + FILLS + 2)
+
+
 def slowreaders(bench):
     """The scene; see above."""
-    names = bench.chosen(["module", "module-threads8", "return-200", *(kind.name for kind in PEERS)])
-    rows = one_at_a_time(bench, "slowreaders", [ModuleBuffered, *map(CONTENDERS.get, names)], bench.options.rounds,
+    rows = one_at_a_time(bench, "slowreaders", contenders(bench), bench.options.rounds,
                          lambda kind: measured(kind, bench))
     return {"what": f"{READERS} slow readers, {RATE // 1000} KB/s each, of one prebuilt 1 MiB body beside a fast "
                     "visitor", "rows": rows}

@@ -20,6 +20,11 @@ THREADS = 64
 BESIDE = ("uwsgi", "gunicorn-gthread", "granian-nginx")
 
 
+def lasts(bench):
+    """Seconds: a visit alone, and a load that is longer than the visit beside it."""
+    return len(bench.chosen(["module-threads64", *BESIDE])) * bench.options.rounds * (2 * bench.options.seconds + 1.2)
+
+
 def staticbeside(bench):
     """The scene; see above."""
     file = OUT / "hello.txt"

@@ -5,6 +5,7 @@ it holds, `holds(results)` of all together: what was not measured is not held ag
 """
 
 import dataclasses
+import operator
 import statistics
 
 from .figures import Missing, alone, cell, difference, ratio, row, visit
@@ -58,6 +59,8 @@ def of_requests():
     yield cpu("hello in 8 threads against `return 200`", "hello", 2.4, "return-200", "module-threads8")
     for name in SMALL:
         yield cpu(f"{name} against the best bare event-loop server", name, 1.0, BARE)
+        yield cpu(f"{name}, optimised libpython as theirs, against the best bare event-loop server", name, 1.0, BARE,
+                  "module-fast")
     for name in SMALL:
         yield cpu(f"{name} against nginx + uWSGI", name, 0.4, "uwsgi")
     yield cpu("stream, every block flushed, against nginx + uWSGI", "stream", 0.6, "uwsgi")
@@ -66,6 +69,9 @@ def of_requests():
 
 
 def of_python():
+    for name, work in (("loop", "a loop"), ("django", "a view of Django")):
+        yield Claim(f"python: {work} in the module, optimised libpython, against `python3` by itself", 1.05,
+                    ratio(row("python", operator.itemgetter(name)), "module-fast", "python3"))
     for name in ("django", "flask"):
         yield cpu(f"{name}, optimised libpython, against FastPySGI", name, 1.0, "fastpysgi", "module-fast")
     for name in ("django", "cpu1ms"):

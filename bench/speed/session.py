@@ -1,6 +1,7 @@
 """One run of `make bench`: workload by workload, all contenders at the same time and in turns."""
 
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -12,14 +13,16 @@ from postgres_app import SETUP
 from .database import database
 from .environment import BENCH, python_with
 from .load import H2LOAD, WRK, ask, need
-from .results import Results
+from .results import Results, file_for, load, rest
 from .rounds import DISTURBED, in_turn, measured
 from .settings import Failed
 from .workloads import WORKLOADS
 
-# What a cell, and the start and end of a server, take beside the load: for the estimate only.
-BESIDE, START = 0.25, 0.4
-# Of one server, which do not end the run.
+# Seconds that a cell, and the start and end of a server, take beside the load: for the estimate only.
+BESIDE, START = 0.1, 0.5
+# What BENCH may hold besides names: what a run of everything that was interrupted has not come to.
+REST = "rest"
+# Of one server or of one workload, which do not end the run.
 FAILURES = (Failed, OSError, subprocess.SubprocessError)
 # So many answers of each server before the first round.
 WARM_UP = 20
@@ -29,44 +32,64 @@ class Session:
     """What scenes get, too: `place`, `options`, `chosen()`, `missing()` and `say()`."""
 
     def __init__(self, options, scenes):
+        """`scenes`: {name: (what measures it, what estimates its seconds)}, each called with this."""
         self.options, self.scenes = options, scenes
+        # Workloads that have workers of their own are beside those that have one.
+        self.known = [*(name for name, workload in WORKLOADS.items() if options.workers == 1 or not workload.workers),
+                      *scenes]
         self.check_names()
         need(WRK, H2LOAD)
-        self.place = Place.here(options.workers)
+        path = file_for(options)
+        self.asked = set(options.bench or self.known)
+        if REST in self.asked:
+            self.asked |= set(rest(load(path), self.known))
+        # Before this process has only one core itself.
+        self.places = {workers: Place.here(workers) for workers in {options.workers, *map(self.workers, WORKLOADS)}}
+        self.place = self.places[options.workers]
         # Before anything is measured, not in between.
         for kind in [*map(CONTENDERS.get, self.chosen(CONTENDERS)), *map(WORKLOADS.get, self.workloads())]:
             for package in kind.packages:
                 BENCH.why_missing(package)
-        self.results = Results(self.place, options)
+        self.results = Results(path, self.place, options, self.known)
 
     def check_names(self):
-        for given, known, what in ((self.options.bench, {**WORKLOADS, **self.scenes}, "BENCH"),
+        for given, known, what in ((self.options.bench, (*self.known, REST), "BENCH"),
                                    (self.options.peers, CONTENDERS, "PEERS")):
             if unknown := [name for name in given if name not in known]:
                 raise Failed(f"{what} may hold {', '.join(known)}, not {' '.join(unknown)}")
 
     def run(self):
-        self.say(f"about {self.estimate() / 60:.0f} minutes for {' '.join(self.workloads())}")
+        scenes = [name for name in self.scenes if name in self.asked]
+        self.say(f"about {self.estimate(scenes) / 60:.0f} minutes for {' '.join([*self.workloads(), *scenes])}")
         for name in self.workloads():
             self.results.begin(name)
             try:
                 self.measure(WORKLOADS[name])
-            except Failed as why:
+            except FAILURES as why:
                 self.missing(name, "all", str(why))
-        for name in self.scenes:
-            if not self.options.bench or name in self.options.bench:
-                self.say(name)
-                self.results.begin(name)
-                self.results.scene(name, self.scenes[name](self))
+        os.sched_setaffinity(0, self.place.load_cores)
+        for name in scenes:
+            self.say(name)
+            self.results.begin(name)
+            measure, _ = self.scenes[name]
+            try:
+                self.results.scene(name, measure(self))
+            except FAILURES as why:
+                self.missing(name, "all", str(why))
+        self.results.save()
 
     def workloads(self):
         """The names of those that this run asks for."""
-        return [name for name in WORKLOADS if not self.options.bench or name in self.options.bench]
+        return [name for name in WORKLOADS if name in self.asked]
 
-    def estimate(self):
-        """Seconds for the workloads."""
-        counts = [len(self.chosen(WORKLOADS[name].contenders)) for name in self.workloads()]
-        return sum(count * (self.options.rounds * (self.options.seconds + BESIDE) + START) for count in counts)
+    def workers(self, name):
+        return WORKLOADS[name].workers or self.options.workers
+
+    def estimate(self, scenes):
+        """Seconds for the workloads and these scenes."""
+        cells = self.options.rounds * (self.options.seconds + BESIDE) + START
+        return sum([*(len(self.chosen(WORKLOADS[name].contenders)) * cells for name in self.workloads()),
+                    *(self.scenes[name][1](self) for name in scenes)])
 
     def chosen(self, contenders):
         """Those among them that this run asks for; ours always."""
@@ -84,25 +107,31 @@ class Session:
 
     def measure(self, workload):
         self.say(f"{workload.name}: {workload.what}")
+        workers = self.workers(workload.name)
+        place = self.places[workers]
+        if workload.workers > len(place.server_cores):
+            raise Failed(f"it takes {workload.workers} cores")
+        # The load generator inherits it.
+        os.sched_setaffinity(0, place.load_cores)
         python_with(*workload.packages)
         with contextlib.ExitStack() as stack:
             beside, env = None, {}
             if workload.database:
-                beside = stack.enter_context(database(self.place.load_cores, SETUP))
+                beside = stack.enter_context(database(place.load_cores, SETUP))
                 env["BENCH_DATABASE"] = str(beside.folder)
             if workload.file:
                 env["BENCH_FILE"] = str(workload.static())
             servers, missing = stack.enter_context(
-                together(self.chosen(workload.contenders), self.place, self.setup(workload, env)))
+                together(self.chosen(workload.contenders), place, self.setup(workload, env)))
             missing.update(self.verify(workload, servers))
             for name, why in missing.items():
                 self.missing(workload.name, name, why)
             self.results.versions({name: server.version() for name, server in servers.items()})
-            self.results.workload(workload, self.rounds(workload, servers, beside))
+            self.results.workload(workload, place, workers, self.rounds(workload, servers, beside))
 
     def setup(self, workload, env):
         visitors = workload.connections or self.options.connections
-        return Setup(app=workload.app, threads=workload.threads, workers=self.options.workers, env=env,
+        return Setup(app=workload.app, threads=workload.threads, workers=self.workers(workload.name), env=env,
                      tls=workload.tls, unbuffered=workload.unbuffered, path=workload.path, static=workload.static(),
                      visitors=visitors, connections=max(1024, 4 * visitors))
 

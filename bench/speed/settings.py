@@ -54,6 +54,10 @@ class Options:
     bench: tuple        # names of workloads and scenes; empty: all
     peers: tuple        # names of contenders beside ours; empty: all
 
+    @property
+    def everything(self):
+        return not self.bench and not self.peers
+
     @classmethod
     def from_environment(cls):
         return cls(rounds=int(number("ROUNDS", 7, 1, 99)), seconds=int(number("SECONDS_PER_ROUND", 1, 1, 60)),

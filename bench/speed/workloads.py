@@ -27,7 +27,10 @@ BROWSER = (
 OURS = ("module", "return-200")
 PEERS = tuple(peer.name for peer in peers.PEERS)
 BEHIND_NGINX = ("uwsgi", "gunicorn-gthread", "granian-nginx")
+# Where the library with Python in it tells: one row for each of the two.
 PYTHON = (*OURS, "module-fast", *PEERS)
+# Two workers are a table of their own, of the servers that are used most and of those that need least.
+TWO = ("module", "module-threads8", "uwsgi", "gunicorn-gthread", "granian", "bjoern", "fastpysgi")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Workload:
     unbuffered: bool = False
     file: bytes = b""               # what `static-file` answers with and BENCH_FILE names
     database: bool = False
+    workers: int = 0                # 0: as the setting says
     packages: tuple = ()            # what the application needs
     by: str = "wrk"
     reference: str = "return-200"
@@ -87,13 +91,14 @@ SLEEP = functools.partial(
 WORKLOADS = {workload.name: workload for workload in (
     Workload("hello", "13 bytes", file=plain.HELLO, contenders=(
         "module", "return-200", "static-file", "module-threads1", "module-threads8", "module-fast", *PEERS)),
-    Workload("hello20", "13 bytes for a request with 20 headers of a browser", headers=BROWSER),
+    Workload("hello20", "13 bytes for a request with 20 headers of a browser", headers=BROWSER,
+             contenders=PYTHON),
     Workload("json", "json.dumps of a small dictionary", app="plain:json_",
              answer=json.dumps({"message": "Hello, World!"}).encode(), contenders=PYTHON),
     Workload("body64k", "64 KiB, one bytes object", app="plain:body64k", answer=plain.BODY64K, file=plain.BODY64K,
-             contenders=(*OURS, "static-file", *PEERS)),
+             contenders=("static-file", *PYTHON)),
     Workload("body1m", "1 MiB, one bytes object", app="plain:body1m", answer=plain.BODY1M, file=plain.BODY1M,
-             contenders=(*OURS, "static-file", *PEERS)),
+             contenders=("static-file", *PYTHON)),
     Workload("stream", "100 blocks of 8 KiB from a generator, each flushed", app="plain:stream",
              answer=plain.BLOCK * plain.BLOCKS, unbuffered=True),
     POST("post1k", "POST of 1 KiB, which the application reads", post=1024, answer=posted(1024)),
@@ -113,4 +118,7 @@ WORKLOADS = {workload.name: workload for workload in (
     Workload("tls", "13 bytes over TLS, connections stay", tls=True, contenders=(*OURS, *BEHIND_NGINX)),
     Workload("http2", "13 bytes over HTTP/2 and TLS, 8 requests at a time on each connection", tls=True, by="h2load",
              contenders=(*OURS, *BEHIND_NGINX)),
+    Workload("hello-2workers", "13 bytes, two workers", workers=2, contenders=("return-200", *TWO)),
+    Workload("django-2workers", "13 bytes by Django, two workers", app="django_app:application", workers=2,
+             contenders=("module-fast", *TWO), packages=("Django",)),
 )}
