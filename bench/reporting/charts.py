@@ -6,6 +6,8 @@ import pathlib
 import statistics
 import sys
 
+from speed.figures import cell, ratio
+
 from . import drawing
 from .names import OURS, REFERENCE, is_nginx, is_ours, is_peer, title
 from .svg import write
@@ -13,8 +15,10 @@ from .svg import write
 # Workloads with bars of their own, of all contenders.
 BARS = ("hello20", "json", "stream", "cpu1ms", "django", "djangodb")
 LATENCY = ("sleep64", "sleep512")
-# Those on the front page besides nginx and ours.
-FRONT = 5
+# Where the application is most of it, so that nginx's own answer says nothing: in these × is to the module.
+LONG = ("stream", "cpu1ms", "django", "djangodb")
+# On the front page: the least that there is, and what most sites run; what takes much more would hide the rest.
+FRONT = ("return-200", "module", "module-threads8", "fastpysgi", "bjoern", "granian", "uwsgi", "gunicorn-gthread")
 # Of the overview; more would not be read.
 SERIES = (("return-200", "nginx", "D"), ("fastpysgi", "blue", "o"), ("bjoern", "teal", "s"), ("granian", "violet", "^"),
           ("uwsgi", "pink", "v"), ("gunicorn-gthread", "olive", "P"))
@@ -46,41 +50,47 @@ def said(value):
 def cost(results, workload, contenders=None):
     """Bars of CPU time for a request."""
     found = medians(results, workload)
-    reference = found.get(REFERENCE)
+    ours = next(name for name in (OURS, *found) if name in found and is_ours(name))
+    against = ours if workload in LONG or REFERENCE not in found else REFERENCE
     rows = []
     for name, value in found.items():
         if contenders is None or name in contenders:
-            times = f" · {value / reference:,.2f} ×" if reference and name != REFERENCE else ""
+            times = "" if name in (against, REFERENCE) else f" · {times_of(results, workload, name, against)} ×"
             rows.append((title(name), kind(name), value, f"{said(value)} µs{times}", None))
-    ours = next(name for name in (OURS, *found) if name in found and is_ours(name))
     rival = next((name for name in found if is_peer(name)), None)
     text = f"{workload}: {said(found[ours])} µs of CPU a request"
     if rival:
         text += f", {title(rival)} {said(found[rival])} µs"
     what = results["workloads"][workload]["what"]
-    return text, drawing.bars(text, f"{what}; × is the ratio to nginx's return 200",
+    beside = "nginx's return 200" if against == REFERENCE else title(against)
+    return text, drawing.bars(text, f"{what}; × is the ratio to {beside}",
                               "µs of CPU time, all processes of the server, median of the rounds", rows)
+
+
+def times_of(results, workload, name, against):
+    """The ratio as the tables have it: round by round."""
+    value = statistics.median(ratio(cell(workload, "cpu_us"), name, against)(results)[0])
+    return f"{value:,.2f}" if value < 10 else said(value)
 
 
 def front(results):
     found = medians(results, "hello")
-    ours = [name for name in (OURS, REFERENCE) if name in found]
-    chosen = [*ours, *[name for name in found if is_peer(name)][:FRONT]]
-    if "uwsgi" in found and "uwsgi" not in chosen:
-        chosen[-1] = "uwsgi"
-    text, figure = cost(results, "hello", chosen)
-    if REFERENCE in found:
-        text = f"Python in nginx: {found[OURS] / found[REFERENCE]:.2f} times the CPU time of nginx's own answer"
+    text, figure = cost(results, "hello", FRONT)
+    if OURS in found and REFERENCE in found:
+        times = times_of(results, "hello", OURS, REFERENCE)
+        text = f"Python in nginx: {times} times the CPU time of nginx's own answer"
         figure.texts[0].set_text(text)
     return text, figure
 
 
 def overview(results):
     lines, values = [], {name: {} for name, *_ in SERIES}
-    for workload in results["workloads"]:
+    for workload, entry in results["workloads"].items():
         try:
             found = medians(results, workload)
         except Nothing:
+            continue
+        if entry["workers"] > 1:
             continue
         ours = found.get(OURS) or next(value for name, value in found.items() if is_ours(name))
         lines.append(workload)
