@@ -169,7 +169,7 @@ impl Environ {
         let is_enough = parts.entries() + self.vars.len() <= self.template.room();
         let template = if is_enough { &self.template } else { &self.roomy };
         let usual = parts.usual(keys);
-        let last = lent.environ.take().filter(|last| last.is_of(self.number));
+        let last = lent.environ.take().filter(|last| last.fits(py, self.number));
         let is_again = last.is_some();
         let mut entries = match last {
             Some(last) => Entries::again(template.dict(py), last),

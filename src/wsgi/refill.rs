@@ -68,17 +68,23 @@ impl Refill {
     pub const REFERENCES: isize = 2;
 
     /// Whether it can be filled again for a request of the templates `number`.
-    pub fn is_of(&self, number: u64) -> bool {
-        self.of == number
+    pub fn fits(&self, py: Python<'_>, number: u64) -> bool {
+        self.of == number && self.is_untouched(py)
+    }
+
+    /// Whether nobody else has the dictionary, and it is as it was filled. The collector of garbage shows it to
+    /// whoever asks, even while it rests.
+    fn is_untouched(&self, py: Python<'_>) -> bool {
+        references(&self.dict) == 1 && version(self.dict.bind(py)) == Some(self.version)
     }
 
     /// It again, if the application has neither kept nor changed it; secrets are taken out.
     pub fn rest(mut self, py: Python<'_>) -> Option<Self> {
-        let dict = self.dict.bind(py);
-        if references(&self.dict) != 1 || version(dict) != Some(self.version) {
+        if !self.is_untouched(py) {
             return None;
         }
         if self.has_secrets {
+            let dict = self.dict.bind(py);
             let empty = PyString::new(py, "");
             for entry in self.entries.iter_mut().filter(|entry| !entry.may_stay) {
                 set(dict, &entry.key, &empty).ok()?;
@@ -93,8 +99,10 @@ impl Refill {
 impl<'a, 'py> Entries<'a, 'py> {
     /// Fills a copy of `template`. `notes`: what is set is noted, so that the dictionary can be filled again.
     pub fn copy(template: &'a Bound<'py, PyDict>, notes: bool) -> PyResult<Self> {
-        let mode = if notes { Mode::Noting } else { Mode::Setting };
-        Ok(Self { dict: template.copy()?, template, entries: Vec::new(), mode })
+        let dict = template.copy()?;
+        let is_possible = notes && version(&dict).is_some();
+        let mode = if is_possible { Mode::Noting } else { Mode::Setting };
+        Ok(Self { dict, template, entries: Vec::new(), mode })
     }
 
     /// Fills one again.
