@@ -22,11 +22,14 @@ pub fn set_default<'py>(
     // SAFETY: attached, the arguments are valid objects; the result is a borrowed reference to the value
     // now in the dictionary, or null with an exception set.
     unsafe {
+        let entries = &raw const (*dict.as_ptr().cast::<ffi::PyDictObject>()).ma_used;
+        let before = entries.read();
         let current = ffi::PyDict_SetDefault(dict.as_ptr(), key.as_ptr(), value.as_ptr());
         if current.is_null() {
             return Err(PyErr::fetch(dict.py()));
         }
-        let inserted = current == value.as_ptr();
+        // What was there may be the very same object: a string of one character, or one that is kept.
+        let inserted = entries.read() > before;
         Ok((!inserted).then(|| Bound::from_borrowed_ptr(dict.py(), current)))
     }
 }

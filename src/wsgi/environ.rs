@@ -227,10 +227,14 @@ impl Environ {
             }
             // The length is that of the decoded body. HTTP_PROXY is a variable that programs trust.
             b"content-length" | b"transfer-encoding" | b"proxy" => return Ok(()),
-            // An underscore would make these two look like keys that must not exist (PEP 3333, environ
+            // An underscore would make these look like keys that must not exist (PEP 3333, environ
             // Variables); nginx lets them pass with `underscores_in_headers`.
-            b"content_type" | b"content_length" => return Ok(()),
-            b"authorization" | b"proxy-authorization" if !self.pass_authorization => return Ok(()),
+            b"content_type" | b"content_length" | b"transfer_encoding" => return Ok(()),
+            b"authorization" | b"proxy-authorization" | b"proxy_authorization"
+                if !self.pass_authorization =>
+            {
+                return Ok(());
+            }
             name => keys.header(py, name, value)?,
         };
         match entries.header(name, &header)? {

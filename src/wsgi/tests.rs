@@ -174,7 +174,7 @@ fn environ<'py>(
         pass_authorization: false,
         vars: &[(b"CONSTANT", Some(b"c")), (b"HTTP_X_TWICE", None), (b"HTTP_HOST", None)],
     };
-    let headers: [(&[u8], &[u8]); 10] = [
+    let headers: [(&[u8], &[u8]); 18] = [
         (b"host", b"localhost"),
         (b"x-two", b"a"),
         (b"x-two", b"\xe4"),
@@ -185,6 +185,14 @@ fn environ<'py>(
         (b"proxy", b"http://evil"),
         (b"authorization", b"Basic x"),
         (b"content-type", b"text/plain"),
+        (b"x-same", b"a"),
+        (b"x-same", b"a"),
+        (b"via", b"1.1 proxy"),
+        (b"via", b"1.1 proxy"),
+        (b"content_type", b"text/html"),
+        (b"content_length", b"4"),
+        (b"transfer_encoding", b"chunked"),
+        (b"proxy_authorization", b"Basic x"),
     ];
     let parts = Parts {
         method: b"PROPFIND",
@@ -322,8 +330,10 @@ def application(environ, start_response):
     assert (environ['SERVER_NAME'], environ['SERVER_PORT']) == ('localhost', '80')
     assert (environ['CONTENT_LENGTH'], environ['CONTENT_TYPE']) == ('3', 'text/plain')
     assert environ['HTTP_X_TWO'] == 'a, \\xe4' and environ['HTTP_COOKIE'] == 'a=1; b=2'
+    assert (environ['HTTP_X_SAME'], environ['HTTP_VIA']) == ('a, a', '1.1 proxy, 1.1 proxy')
     assert (environ['CONSTANT'], environ['HTTP_X_TWICE']) == ('c', '\\xe4')
-    for absent in ('HTTP_HOST', 'HTTP_PROXY', 'HTTP_AUTHORIZATION', 'HTTP_CONTENT_TYPE', 'REMOTE_USER', 'HTTPS'):
+    for absent in ('HTTP_HOST', 'HTTP_PROXY', 'HTTP_AUTHORIZATION', 'HTTP_CONTENT_TYPE', 'REMOTE_USER', 'HTTPS',
+                   'HTTP_CONTENT_LENGTH', 'HTTP_TRANSFER_ENCODING', 'HTTP_PROXY_AUTHORIZATION'):
         assert absent not in environ, absent
     assert environ['wsgi.version'] == (1, 0) and environ['wsgi.input_terminated'] is True
     start_response('200 OK', [])
