@@ -199,7 +199,10 @@ pub fn flush(py: Python<'_>, job: &Job) -> PyResult<()> {
         return Err(Refused::ClientGone.into());
     }
     if matches!(job.state.get(), State::Sending | State::Draining(_)) {
-        job.send_nothing();
+        // Nothing may follow the end of the body, which is there when a Content-Length is reached.
+        if !job.output.borrow().is_finished() {
+            job.send_nothing();
+        }
         // Still in a step. What nginx holds is waited for after it.
         exchange.draft(py, Draft::note_writing);
         job.state.set(state);
