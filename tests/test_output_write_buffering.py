@@ -441,6 +441,13 @@ FULL = """
         note(raised(write, b"x" * 5_000_000))
         note(raised(write, b"y"))
         return [b"end"]
+
+    def at_flushed(environ, start_response):
+        write = start_response("200 OK", PLAIN)
+        note(raised(write, b"x" * 5_000_000))
+        note(raised(environ["x-wsgiorg.flush"]))
+        yield b"nobody asked"
+        yield b"for this"
     """
 
 
@@ -490,6 +497,15 @@ def test_a_full_disk_that_is_not_noticed_is_no_complete_answer(full):
     assert notes(full)[0] == "OSError"
     assert full.get("/hello").body == b"hello"
     all_gone(full, "small")
+
+
+@pytest.mark.inline_only
+def test_a_full_disk_that_is_flushed_over_sends_no_body_without_a_head(full):
+    for client in (full.connect(), full.h2()):
+        forget(full)
+        assert client.request("GET", "/flushed").status == 500
+        assert notes(full) == ["OSError", "ConnectionResetError"]
+        assert full.get("/hello").body == b"hello"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user for the workers")

@@ -55,6 +55,9 @@ impl Job {
         if let Some(head) = head {
             if self.has_lost_bytes() {
                 self.let_go(given.into_blocks());
+                // The head has been taken out of the draft: nothing may be sent any more, whatever the
+                // application makes of the error.
+                self.state.set(State::Closing(nginx::INTERNAL_SERVER_ERROR));
                 return Err(Error::Nginx);
             }
             if !self.send_head(&head, self.whole(&given)) {
