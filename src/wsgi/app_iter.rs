@@ -34,7 +34,8 @@ pub struct AppIter {
     rest: Rest,
 }
 
-enum Rest {
+/// What is left of it to ask for.
+pub enum Rest {
     /// A list or a tuple, sent in one go.
     Sequence,
     /// One that has been taken; it has no `close()`.
@@ -48,24 +49,14 @@ enum Rest {
 }
 
 impl AppIter {
-    /// Looks at what the application returned. `has_written`: `write()` was used, so a file is read and
-    /// not sent, because what was written goes first and Content-Length is not the file's.
-    pub fn new<H: Host>(
-        object: Bound<'_, PyAny>,
-        gateway: &Gateway<H>,
-        has_written: bool,
-    ) -> Result<Self, Error> {
-        if object.is_exact_instance_of::<PyList>() || object.is_exact_instance_of::<PyTuple>() {
-            return Ok(Self { object: object.unbind(), rest: Rest::Sequence });
-        }
-        if !has_written && let Some(range) = gateway.files().range(&object)? {
-            return Ok(Self { object: object.unbind(), rest: Rest::File(range) });
-        }
-        if is_mistaken(&object)? {
-            return Err(Error::NotIterable(object.get_type().qualname()?.to_string()));
-        }
-        let iterator = object.try_iter()?.unbind();
-        Ok(Self { object: object.unbind(), rest: Rest::Iterator(iterator) })
+    /// What the application returned, of which nothing is known yet.
+    pub fn new(object: &Bound<'_, PyAny>) -> Self {
+        Self { object: object.clone().unbind(), rest: Rest::Nothing }
+    }
+
+    /// It is to be asked for this.
+    pub fn ask_for(&mut self, rest: Rest) {
+        self.rest = rest;
     }
 
     /// Whether the whole body is there and has not been taken.
@@ -119,6 +110,25 @@ impl AppIter {
     }
 }
 
+/// Looks at what the application returned. `has_written`: `write()` was used, so a file is read and not sent,
+/// because what was written goes first and Content-Length is not the file's.
+pub fn look_at<H: Host>(
+    object: &Bound<'_, PyAny>,
+    gateway: &Gateway<H>,
+    has_written: bool,
+) -> Result<Rest, Error> {
+    if object.is_exact_instance_of::<PyList>() || object.is_exact_instance_of::<PyTuple>() {
+        return Ok(Rest::Sequence);
+    }
+    if !has_written && let Some(range) = gateway.files().range(object)? {
+        return Ok(Rest::File(range));
+    }
+    if is_mistaken(object, gateway)? {
+        return Err(Error::NotIterable(object.get_type().qualname()?.to_string()));
+    }
+    Ok(Rest::Iterator(object.try_iter()?.unbind()))
+}
+
 /// Calls `close()` of `object`, if it has one (PEP 3333, Specification Details).
 pub fn close<H: Host>(object: &Bound<'_, PyAny>, gateway: &Gateway<H>) -> PyResult<()> {
     if object.is_exact_instance_of::<PyList>() || object.is_exact_instance_of::<PyTuple>() {
@@ -151,7 +161,8 @@ fn block(item: &Bound<'_, PyAny>) -> Result<Option<PyBlock>, Error> {
 
 /// Whether the object gives no items that could be blocks: a `str` and `bytes` are iterable, but not what
 /// their author meant.
-fn is_mistaken(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn is_mistaken<H: Host>(object: &Bound<'_, PyAny>, gateway: &Gateway<H>) -> PyResult<bool> {
+    let keys = gateway.keys();
     let is_text = object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>();
-    Ok(is_text || !(object.hasattr("__iter__")? || object.hasattr("__getitem__")?))
+    Ok(is_text || !(object.hasattr(&keys.iter)? || object.hasattr(&keys.getitem)?))
 }

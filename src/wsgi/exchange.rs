@@ -171,14 +171,22 @@ impl<H: Host> Exchange<H> {
         body: &Bound<'_, PyAny>,
         has_written: bool,
     ) -> Result<(), Error> {
-        match AppIter::new(body.clone(), gateway, has_written) {
-            Ok(app_iter) => {
-                self.app_iter.replace(Some(app_iter));
+        // From here on `end` closes it, whatever happens while it is looked at: that may ask the application, and
+        // may panic for want of memory.
+        self.app_iter.replace(Some(AppIter::new(body)));
+        let looked = app_iter::look_at(body, gateway, has_written);
+        match looked {
+            Ok(rest) => {
+                if let Some(app_iter) = &mut *self.app_iter.borrow_mut() {
+                    app_iter.ask_for(rest);
+                }
                 Ok(())
             }
             Err(error) => {
-                // The first error is the one to report; that of close() would only follow from it.
-                let _ = app_iter::close(body, gateway);
+                if let Some(app_iter) = self.app_iter.take() {
+                    // The first error is the one to report; that of close() would only follow from it.
+                    let _ = app_iter.close(body.py(), gateway);
+                }
                 Err(error)
             }
         }

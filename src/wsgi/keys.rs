@@ -69,6 +69,8 @@ keys! {
     http_2_0 = "HTTP/2.0",
     empty = "",
     close = "close",
+    iter = "__iter__",
+    getitem = "__getitem__",
 }
 
 /// Headers that clients and proxies send all the time. Others get a key made for the occasion.

@@ -134,6 +134,11 @@ def alive(pid):
         return False
 
 
+def state(pid):
+    """The letter that ps shows: R runs, S sleeps, T has been stopped."""
+    return _stat_fields(pid)[0].decode()
+
+
 def title(pid):
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
