@@ -153,9 +153,6 @@ def _import(name, file, is_script, is_watched):
 
 def describe(exception):
     """What to log of an exception: a line that sums it up, the lines of its traceback, whether it is a refusal."""
-    # Imported here, because nearly no worker ever needs it before something fails.
-    import traceback
-
     kind = type(exception)
     try:
         text = str(exception)
@@ -171,8 +168,30 @@ def describe(exception):
     frames = exception.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_INTERNAL):
         frames = frames.tb_next
-    lines = "".join(traceback.format_exception(kind, exception, frames)).splitlines()
-    return " ".join(summary.split()), lines, refused is not None
+    summary = " ".join(summary.split())
+    return summary, _traceback(exception, frames) or _frames(frames, summary), refused is not None
+
+
+def _traceback(exception, frames):
+    """The lines of a traceback, None if there is no making them."""
+    try:
+        # Imported here, because nearly no worker ever needs it before something fails. That may be for want of the
+        # descriptors or the memory which an import takes too.
+        import traceback
+
+        return "".join(traceback.format_exception(type(exception), exception, frames)).splitlines()
+    except Exception:
+        return None
+
+
+def _frames(frames, summary):
+    """The lines of a traceback as far as nothing has to be read for them."""
+    lines = ["Traceback (most recent call last):"] if frames is not None else []
+    while frames is not None:
+        code = frames.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {frames.tb_lineno}, in {code.co_name}')
+        frames = frames.tb_next
+    return [*lines, summary]
 
 
 def _kind(value):
