@@ -67,7 +67,7 @@ AGAIN := $(MAKE) --no-print-directory
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: all rust deps check configure venv install uninstall serve test check-fmt fmt lint unit loom pytest \
-  pgo python fast bench bench-waiting bench-postgres instructions soak conformance valgrind clean help
+  pgo python fast bench bench-waiting bench-postgres instructions soak conformance valgrind faults clean help
 
 #: build the module for NGINX and PYTHON: build/$(NGINX)/ngx_http_wsgi_module.so
 all: configure
@@ -206,6 +206,12 @@ valgrind: all venv
 	@tools/deps.sh valgrind
 	@echo "== running tests/valgrind.sh"
 	@tests/valgrind.sh
+
+#: the calls of nginx and of the module fail one after the other, and much else; ten minutes
+faults: all venv
+	@echo "== running tests/faults/every_call.py and tests/test_faults_*.py"
+	@WSGI_RESET_STRIDE=1 PYTHONDONTWRITEBYTECODE=1 $(VENV) -m pytest $(PYTEST_ARGS) tests/faults/every_call.py \
+	  tests/test_faults_*.py
 
 #: remove build/
 clean:
