@@ -35,7 +35,7 @@ def ask_all(faulty):
 def all_is_well(faulty, since):
     """Everything is right again, and nothing is left of what was not."""
     assert ask_all(faulty) == dict.fromkeys(SPILLING, "right")
-    assert not faulty._left(since)
+    assert not faulty.leftovers(since)
 
 
 @pytest.mark.parametrize("fault, error", [("pwrite", errno.ENOSPC), ("pwrite", errno.EDQUOT), ("open", errno.EROFS)])
@@ -70,7 +70,7 @@ def test_a_disk_that_is_full(nginx, folder):
         assert ask_all(faulty) == SPILLING
         (disk / "other").unlink()
         assert STEPS["post-in-a-file"].ask(faulty.server) == "right"
-        assert not faulty._left(since)
+        assert not faulty.leftovers(since)
         assert not [name for _, _, names in os.walk(disk) for name in names], "no file is left"
         faulty.server.stop()
     finally:
@@ -115,7 +115,7 @@ def test_descriptors(nginx):
     assert STEPS["list"].ask(server) == "right"
     faulty.warm_up(*map(STEPS.get, names))
     settled(lambda: server.status()["active"])
-    assert not faulty._left(since)
+    assert not faulty.leftovers(since)
 
 
 def test_connections(nginx):
@@ -149,4 +149,4 @@ def test_connections(nginx):
     for client in [*begun, *(client for _, client in asking)]:
         client.close()
     faulty.warm_up(*map(STEPS.get, names))
-    assert not faulty._left(since)
+    assert not faulty.leftovers(since)

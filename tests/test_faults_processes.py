@@ -117,7 +117,7 @@ def test_a_worker_is_stopped_for_a_while(everywhere):
         pid = client.request("GET", "/pid").json()
         held.append((client, pid))
         return [client for client, other in held if other == held[0][1]]
-    clients = wait_for(lambda: (found := same_worker()) and len(found) >= 3 and len({p for _, p in held}) == 2 and found,
+    clients = wait_for(lambda: len(found := same_worker()) >= 3 and len({pid for _, pid in held}) == 2 and found,
                        "three connections to one worker, and one to the other")[:3]
     stopped = held[0][1]
     for number, (client, place) in enumerate(zip(clients, ("/", "/sub/", "/threads/"))):

@@ -90,7 +90,7 @@ def nothing_is_left(faulty, since=0):
             total.append(began)
         return True
     wait_for(closed, lambda: f"what began has ended: {faulty.server.get('/counted').json()}")
-    assert not faulty._left(since)
+    assert not faulty.leftovers(since)
     # A client that leaves is no error.
     assert not faulty.server.log_lines(r"\[(error|crit|alert|emerg)\]", since)
     return sum(total)

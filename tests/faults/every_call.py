@@ -9,26 +9,26 @@ from harness.faults import STEPS, Faulty, inject
 
 # What fails, in whose hands. Not write(): nginx's go to its logs, which would be silent then, and the module's to
 # eventfds, which have no such error.
-KINDS = [("memory", "nginx"), ("memory", "module"), ("python", "module"), ("read", "module"), ("writev", "nginx"), ("sendfile", "nginx"), ("open", "nginx"), ("open", "module"), ("eventfd", "module"),
-         ("epoll_ctl", "nginx"), ("epoll_ctl", "module"), ("pthread_create", "module"), ("mmap", "module"),
-         ("pread", "nginx"), ("pread", "module"), ("pwrite", "nginx"),
-         ("pwrite", "module"), ("recv", "nginx"), ("send", "nginx"),
-         ("accept4", "nginx"), ("fcntl", "module"), ("pipe", "module")]
+KINDS = [("memory", "nginx"), ("memory", "module"), ("python", "module"), ("writev", "nginx"), ("sendfile", "nginx"),
+         ("open", "nginx"), ("epoll_ctl", "nginx"), ("pread", "nginx"), ("pread", "module"), ("pwrite", "nginx"),
+         ("pwrite", "module"), ("recv", "nginx"), ("accept4", "nginx"), ("fcntl", "module")]
+# What hardly a request needs, if any.
+SELDOM = [("read", "module"), ("open", "module"), ("eventfd", "module"), ("epoll_ctl", "module"),
+          ("pthread_create", "module"), ("mmap", "module"), ("pipe", "module"), ("send", "nginx"), ("mmap", "nginx")]
 
 
-
-
-def known(fault, caller, step):
+def known(fault, step):
     """What is not asked for, because nginx itself does no better."""
     # A write that fails while a stream has its turn: nginx waits for the client, as with a file of its own.
-    return (fault, caller, step) == ("writev", "nginx", "http2-spill")
+    return fault in ("writev", "sendfile") and step == "http2-spill"
 
 
 @pytest.mark.parametrize("fault, caller, step", [
     pytest.param(fault, caller, step, id=f"{fault}-{caller}-{step}")
-    for fault, caller in KINDS for step in STEPS if not known(fault, caller, step)])
+    for fault, caller in KINDS for step in STEPS if not known(fault, step)])
 def test_every_call(nginx, fault, caller, step):
-    faulty = Faulty(nginx, http="wsgi_enable_subinterpreters on;", allow=["."])
+    faulty = Faulty(nginx, http=f"wsgi_enable_subinterpreters on; sendfile {'on' if fault == 'sendfile' else 'off'};",
+                    allow=["."])
     faulty.warm_up(STEPS[step])
     # Rust ends the process when it gets no memory: a new worker for each of them. Three requests say how it goes on
     # after small ones.
@@ -36,6 +36,14 @@ def test_every_call(nginx, fault, caller, step):
     least = 4096 if (fault, caller) == ("memory", "module") and step not in few else 0
     counted = inject(faulty, STEPS[step], fault, (caller,), least=least)
     print(f"{fault} of {caller}, {step}: {counted}")
+
+
+@pytest.mark.parametrize("fault, caller", SELDOM, ids=[f"{fault}-{caller}" for fault, caller in SELDOM])
+def test_seldom(nginx, fault, caller):
+    faulty = Faulty(nginx, http="wsgi_enable_subinterpreters on;", allow=["."])
+    faulty.warm_up(*STEPS.values())
+    counted = {name: inject(faulty, step, fault, (caller,)) for name, step in STEPS.items()}
+    print(f"{fault} of {caller}: { {name: what for name, what in counted.items() if what} }")
 
 
 @pytest.mark.parametrize("fault, first, factor", [

@@ -422,20 +422,20 @@ class Faulty:
         if verdict != "right" and not lines and self.page.error != errno.ECONNRESET and not aborted:
             problems.append(f"{verdict}, but nothing is logged")
         # The lines of tracebacks may be like others.
-        said = [line for line in lines if not line.startswith(("wsgi:  ", "wsgi: Traceback"))]
+        said = [line for line in lines if not re.match(r"wsgi: ( |Traceback|$)", line)]
         if len(set(said)) != len(said):
             problems.append("logged more than once: " + "\n".join(said))
         for path in ("/", "/interpreter/", "/threads/"):
             if server.get(path + "list").body != b"one two":
                 problems.append(f"{path} does not answer any more")
         if not problems:
-            problems += self._left(since)
+            problems += self.leftovers(since)
         if problems:
             raise NginxError(f"{step.name}, verdict {verdict}: " + "; ".join(problems) + f"\n{self.place()}\n"
                              + server.log()[since:][-6000:])
         return aborted
 
-    def _left(self, since):
+    def leftovers(self, since):
         """What is left in Python, of connections and of descriptors, if that does not change any more."""
         # Python found no memory for the call of close(), and said so.
         missing = len(self.server.log_lines(r"close\(\) of application .* raised MemoryError", since))
@@ -445,8 +445,9 @@ class Faulty:
             found = []
             for path in ("/", "/interpreter/", "/threads/"):
                 said = self.server.get(path + "check").json()
-                # What is lent again keeps an environ, or one in each thread.
-                if said["bodies"] not in (0, self.unclosed) or said["twice"] or said["tokens"] > (2 if path == "/threads/" else 0):
+                # A thread may still have the environ of its last request.
+                most = 2 if path == "/threads/" else 0
+                if said["bodies"] not in (0, self.unclosed) or said["twice"] or said["tokens"] > most:
                     found.append(f"{path}: {json.dumps(said)}")
             if (active := self.server.status()["active"]) != self.active:
                 found.append(f"{active} connections")
