@@ -112,8 +112,8 @@ HEADERS = {
     "dots": header(b"wsgi.input: a"),
 }
 # None of these is a request that Python may be called for, whatever the version of nginx.
-REFUSED = {"HTTP/2.0", "HTTP/9.9", "HTTP/", "http/1.1", "preface of HTTP/2", "TLS", "nothing", "lower case", "mixed case",
-           "TRACE", "CONNECT", "OPTIONS *", "tabs", "bare CR", "CR in the path", "NUL in the path", "ESC in the path",
+REFUSED = {"HTTP/2.0", "HTTP/9.9", "HTTP/", "http/1.1", "preface of HTTP/2", "TLS", "nothing", "lower case",
+           "mixed case", "TRACE", "CONNECT", "OPTIONS *", "tabs", "bare CR", "CR in the path", "NUL in the path", "ESC in the path",
            "space in the path", "absolute, no host", "a host only", "none", "two", "two, the same", "with NUL",
            "with a path", "NUL in a value", "NUL in a name", "method with a digit"}
 assert REFUSED <= {*LINES, *HOSTS, *HEADERS}
@@ -121,12 +121,12 @@ assert REFUSED <= {*LINES, *HOSTS, *HEADERS}
 
 @pytest.mark.parametrize("cases", [LINES, HOSTS, HEADERS], ids=["lines", "hosts", "headers"])
 def test_nginx_decides(nginx, cases):
-    check(Pair(nginx), cases, dict.fromkeys(REFUSED, []))
+    check(Pair(nginx), cases, REFUSED)
 
 
 @pytest.mark.parametrize("setting", ["underscores_in_headers on;", "ignore_invalid_headers off;"])
 def test_with_headers_that_nginx_drops_otherwise(nginx, setting):
-    check(Pair(nginx, http=setting), HEADERS, {"NUL in a value": [], "NUL in a name": []})
+    check(Pair(nginx, http=setting), HEADERS, REFUSED)
 
 
 def test_the_host_that_counts_is_nginxs(nginx):
