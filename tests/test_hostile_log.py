@@ -83,13 +83,16 @@ TEXTS = {
     "lf": f"a\n{FORGED}", "crlf": f"a\r\n{FORGED}", "cr": f"a\r{FORGED}", "lines": f"\n\n{FORGED}\n\n{FORGED}\n",
     "vertical": f"a\x0b{FORGED}\x0c{FORGED}", "esc": f"\x1b[2K\x1b[1G{FORGED}\x1b[31m", "nul": f"a\0{FORGED}",
     "backspace": "a" + "\b" * 200 + FORGED, "bell": "\a\x7f", "nel": f"a\x85{FORGED}\u2028{FORGED}\u2029{FORGED}",
-    "long": f"{'x' * 5000}\n{FORGED}\r\n{'y' * 5000}", "format": "%s%n%V\n%*s", "all": "".join(map(chr, range(0x20))) + "z",
+    "csi": f"\x9b2K\x9b1G{FORGED}\x9b31m \x9d0;title\x9c gr\xfcn \u2603",
+    "long": f"{'x' * 5000}\n{FORGED}\r\n{'y' * 5000}", "format": "%s%n%V\n%*s",
+    "all": "".join(map(chr, range(0x20))) + "z",
 }
 WHERE = ["errors", "print", "pieces", "raise", "type", "late", "close", "traceback", "status", "name", "value", "accel",
          "yields"]
 # Of nginx's: a date, a level, a process, and a thread.
 LINE = re.compile(rb"20[2-9]\d/\d\d/\d\d \d\d:\d\d:\d\d \[[a-z]+\] \d+#\d+: ")
-CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+# Of ASCII, and in UTF-8 those from U+0080 on, and the two ends of lines that Unicode has besides.
+CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 
 
 def quote(text):
@@ -123,6 +126,9 @@ def test_applications(nginx, threads):
     assert len(said) > 100
     assert any(rb"\x1b[2K\x1b[1G2001/01/01" in line for line in said)
     assert any(rb"a\x002001/01/01" in line for line in said)
+    # Other characters stay what they are.
+    csi = [line for line in said if rb"\xc2\x9b2K\xc2\x9b1G2001/01/01" in line]
+    assert csi and all("gr\xfcn \u2603".encode() in line for line in csi)
 
 
 def test_syslog_gets_no_more_lines_than_were_said(nginx):
@@ -130,7 +136,8 @@ def test_syslog_gets_no_more_lines_than_were_said(nginx):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(10)
-        server = serve(nginx, APP, main=f"error_log syslog:server=127.0.0.1:{receiver.getsockname()[1]} error;", http=LARGE, check_fds=False)
+        to = f"syslog:server=127.0.0.1:{receiver.getsockname()[1]}"
+        server = serve(nginx, APP, main=f"error_log {to} error;", http=LARGE, check_fds=False)
         for text in TEXTS.values():
             assert server.get(f"/errors?{quote(text)}").body == b"said"
         server.get("/errors?the%20end")

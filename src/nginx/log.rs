@@ -132,18 +132,33 @@ fn write(level: Level, log: &ngx_log_t, text: &[u8]) {
     }
 }
 
+/// What a terminal obeys, or some program takes for the end of a line: the control characters of ASCII, and
+/// in UTF-8 those from U+0080 on, U+2028 and U+2029.
 fn escape(text: &[u8]) -> Cow<'_, [u8]> {
-    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
-    if !text.iter().any(is_control) {
+    let may_be_control = |byte: &u8| *byte < 0x20 || matches!(*byte, 0x7f | 0xc2 | 0xe2);
+    if !text.iter().any(may_be_control) {
         return Cow::Borrowed(text);
     }
     let mut escaped = Vec::with_capacity(text.len() + 16);
-    for byte in text {
-        if is_control(byte) {
-            escaped.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
-        } else {
-            escaped.push(*byte);
+    let mut rest = text;
+    while let Some(first) = rest.first() {
+        let length = match rest {
+            [b'\t', ..] => 0,
+            [..0x20 | 0x7f, ..] => 1,
+            [0xc2, 0x80..=0x9f, ..] => 2,
+            [0xe2, 0x80, 0xa8 | 0xa9, ..] => 3,
+            _ => 0,
+        };
+        if length == 0 {
+            escaped.push(*first);
+            rest = &rest[1..];
+            continue;
         }
+        let (control, after) = rest.split_at(length);
+        for byte in control {
+            escaped.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
+        }
+        rest = after;
     }
     Cow::Owned(escaped)
 }
