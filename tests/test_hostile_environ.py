@@ -25,8 +25,9 @@ SECRET = "Basic " + base64.b64encode(b"alice:secret").decode()
 # Nobody but nginx decides on these; no spelling of a header may give them.
 FORBIDDEN = {"HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE", "HTTP_TRANSFER_ENCODING", "HTTP_AUTHORIZATION",
              "HTTP_PROXY_AUTHORIZATION"}
-OWN = ["CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_USER", "HTTPS", "SCRIPT_NAME", "PATH_INFO", "REQUEST_METHOD", "REQUEST_URI",
-       "SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "DOCUMENT_ROOT", "QUERY_STRING", "SSL_PROTOCOL", "PATH", "APP_SECRET"]
+OWN = ["CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_USER", "HTTPS", "SCRIPT_NAME", "PATH_INFO", "REQUEST_METHOD",
+       "REQUEST_URI", "SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "DOCUMENT_ROOT",
+       "QUERY_STRING", "SSL_PROTOCOL", "PATH", "APP_SECRET"]
 
 
 def spellings(key):
@@ -80,15 +81,17 @@ def test_what_the_configuration_says_wins(server):
 
 def test_a_variable_in_the_name_of_a_header(nginx):
     """A value that the configuration gives under HTTP_ is not joined with the client's."""
-    server = nginx("location / { wsgi_var HTTP_X_REAL_IP $remote_addr; wsgi_var HTTP_X_GONE $nothing; wsgi_pass app.py; }",
-                   apps={"app.py": APP}, http=f'{LOOSE} map "" $nothing {{ default ""; }}')
+    config = "location / { wsgi_var HTTP_X_REAL_IP $remote_addr; wsgi_var HTTP_X_GONE $nothing; wsgi_pass app.py; }"
+    server = nginx(config, apps={"app.py": APP},
+                   http=f'{LOOSE} map "" $nothing {{ default ""; }}')
     for name in ("X-Real-IP", "X_Real_IP", "x_real-ip", "X-REAL_IP"):
         assert server.get("/", [(name, "6.6.6.6"), (name, "7.7.7.7")]).json()["HTTP_X_REAL_IP"] == "127.0.0.1"
     assert server.get("/", [("X-Gone", "forged")]).json()["HTTP_X_GONE"] == ""
 
 
 def test_the_body_is_nobodys_header(server):
-    for name, value in (("Content_Length", "2"), ("Content_Type", "a/b"), ("Wsgi.Input", "x"), ("Transfer_Encoding", "x")):
+    for name, value in (("Content_Length", "2"), ("Content_Type", "a/b"), ("Wsgi.Input", "x"),
+                        ("Transfer_Encoding", "x")):
         environ = server.post("/", b"body", [(name, value)]).json()
         assert (environ["CONTENT_LENGTH"], environ["body"]) == ("4", "body")
         assert "CONTENT_TYPE" not in environ and "HTTP_TRANSFER_ENCODING" not in environ
@@ -101,7 +104,8 @@ def test_over_http_2(nginx):
     plain = client.request("GET", "/x").json()
     assert plain["HTTP_HOST"] == "localhost"
     for name, value in (("proxy", "x"), ("content_length", "9"), ("transfer_encoding", "chunked"), ("https", "on"),
-                        ("wsgi.url_scheme", "https"), ("remote_user", "root"), ("script_name", "/x"), ("host", "other")):
+                        ("wsgi.url_scheme", "https"), ("remote_user", "root"), ("script_name", "/x"),
+                        ("host", "other")):
         with server.h2() as other:
             stream = other.send_request("GET", "/x", [(name, value)])
             other.wait(lambda stream=stream: stream.complete or stream.reset is not None, name)
@@ -116,4 +120,5 @@ def test_over_http_2(nginx):
         with server.h2() as other:
             stream = other.send_request("GET", "/x", [(name, "/forged")])
             wait_for(lambda: not other.pump() or stream.complete or stream.reset is not None, name)
-            assert stream.status in (None, 400), f"{name}: {stream!r}"
+            # Some versions take upper case for a name like others where invalid ones are not ignored.
+            assert stream.status in (None, 400) or name == "X-Upper" and stream.json()["PATH_INFO"] == "/x", name
