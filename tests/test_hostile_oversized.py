@@ -31,7 +31,8 @@ TOO_LARGE = {
     "name": get(b"GET /x HTTP/1.1", b"Host: a", b"X" * 9000 + b": a"),
     "many values": header(1000, 40), "many small ones": header(1, 9000),
     "cookie": get(b"GET /x HTTP/1.1", b"Host: a", b"Cookie: " + b"a=b; " * 3000),
-    "host": header(1, host=b"Host: " + b"a" * 9000), "the second request": header(1).replace(b"close", b"x") + line(9000),
+    "host": header(1, host=b"Host: " + b"a" * 9000),
+    "the second request": header(1).replace(b"close", b"x") + line(9000),
     "folded for ever": get(b"GET /x HTTP/1.1", b"Host: a", *[b" folded"] * 5000),
     "with a body": get(b"POST /x HTTP/1.1", b"Host: a", b"Content-Length: 4", b"X-A: " + b"a" * 9000) + b"abcd",
 }

@@ -112,10 +112,12 @@ HEADERS = {
     "dots": header(b"wsgi.input: a"),
 }
 # None of these is a request that Python may be called for, whatever the version of nginx.
-REFUSED = {"HTTP/2.0", "HTTP/9.9", "HTTP/", "http/1.1", "preface of HTTP/2", "TLS", "nothing", "lower case",
-           "mixed case", "TRACE", "CONNECT", "OPTIONS *", "tabs", "bare CR", "CR in the path", "NUL in the path", "ESC in the path",
-           "space in the path", "absolute, no host", "a host only", "none", "two", "two, the same", "with NUL",
-           "with a path", "NUL in a value", "NUL in a name", "method with a digit"}
+REFUSED = {
+    "HTTP/2.0", "HTTP/9.9", "HTTP/", "http/1.1", "preface of HTTP/2", "TLS", "nothing", "lower case", "mixed case",
+    "TRACE", "CONNECT", "OPTIONS *", "tabs", "bare CR", "CR in the path", "NUL in the path", "ESC in the path",
+    "space in the path", "absolute, no host", "a host only", "none", "two", "two, the same", "with NUL",
+    "with a path", "NUL in a value", "NUL in a name", "method with a digit",
+}
 assert REFUSED <= {*LINES, *HOSTS, *HEADERS}
 
 
