@@ -15,13 +15,13 @@ import contextlib
 from speed.settings import Failed
 
 from .contender import Contender, Place, Setup, Unable
-from .direct import Bjoern, Fastpysgi, Granian, Modwsgi, Uvicorn, Waitress
+from .direct import Bjoern, Fastpysgi, Granian, Modwsgi, NoServer, Uvicorn, Waitress
 from .ours import Module, ModuleFast, ModuleThreads1, ModuleThreads8, ModuleThreads64, Return200, StaticFile
 from .proxied import GranianNginx, GunicornGthread, GunicornSync, Uwsgi
 
 OURS = (Module, ModuleThreads1, ModuleThreads8, ModuleThreads64, ModuleFast, Return200, StaticFile)
 PEERS = (Uwsgi, GunicornSync, GunicornGthread, GranianNginx, Granian, Bjoern, Fastpysgi, Waitress, Modwsgi, Uvicorn)
-CONTENDERS = {contender.name: contender for contender in (*OURS, *PEERS)}
+CONTENDERS = {contender.name: contender for contender in (*OURS, NoServer, *PEERS)}
 
 __all__ = ["CONTENDERS", "OURS", "PEERS", "Contender", "Place", "Setup", "Unable", "together"]
 

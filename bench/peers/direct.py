@@ -28,6 +28,20 @@ class Granian(Direct):
         return ["-m", "granian", "--host", "127.0.0.1", "--port", self.port, *granian_options(self.setup)]
 
 
+class NoServer(Direct):
+    """What load generator, kernel and Python leave of the ideal where requests do nothing but wait."""
+
+    name = "no-server"
+    what = "a thread for each connection around the application"
+    forks = False
+
+    def command(self):
+        return [START, self.name, self.setup.app, self.port, self.setup.workers]
+
+    def version(self):
+        return self.flavour()
+
+
 class Bjoern(Direct):
     name = "bjoern"
     what = "bjoern, an event loop in C"

@@ -1,9 +1,12 @@
 """Starts a server that is not begun by a command line: start.py SERVER MODULE:CALLABLE PORT WORKERS [THREADS]."""
 
+import contextlib
 import importlib
 import os
 import pathlib
+import socket
 import sys
+import threading
 
 HOST = "127.0.0.1"
 
@@ -11,6 +14,30 @@ HOST = "127.0.0.1"
 def loaded(target):
     module, _, function = target.partition(":")
     return getattr(importlib.import_module(module), function)
+
+
+def no_server(target, port, _workers):
+    """No server: a thread for each connection reads a request, whatever it says, and calls the application."""
+    application = loaded(target)
+    with socket.create_server((HOST, port), backlog=4096) as listener:
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=converse, args=(connection, application), daemon=True).start()
+
+
+def converse(connection, application):
+    head = bytearray()
+
+    def start_response(status, headers):
+        lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers)]
+        head[:] = "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    with connection, contextlib.suppress(ConnectionError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Small ones come in one piece.
+        while connection.recv(1 << 16):
+            body = b"".join(application({}, start_response))
+            connection.sendall(bytes(head) + body)
 
 
 def bjoern(target, port, workers):
@@ -52,7 +79,8 @@ def main():
     from speed.process import die_with_parent
     os.register_at_fork(after_in_child=die_with_parent)
     name, target, *numbers = sys.argv[1:]
-    {"bjoern": bjoern, "fastpysgi": fastpysgi, "uvicorn": uvicorn}[name](target, *map(int, numbers))
+    start = {"no-server": no_server, "bjoern": bjoern, "fastpysgi": fastpysgi, "uvicorn": uvicorn}[name]
+    start(target, *map(int, numbers))
 
 
 if __name__ == "__main__":

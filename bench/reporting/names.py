@@ -2,6 +2,8 @@
 
 OURS = "module"
 REFERENCE = "return-200"
+# Around the application alone, no rival.
+NO_SERVER = "no-server"
 
 TITLES = {
     "module": "nginx mod_wsgi",
@@ -12,6 +14,7 @@ TITLES = {
     "module-buffered": "nginx mod_wsgi, buffered",
     "return-200": "nginx itself, return 200",
     "static-file": "nginx itself, static file",
+    "no-server": "no server, a thread each",
     "uwsgi": "nginx + uWSGI",
     "gunicorn-sync": "nginx + gunicorn sync",
     "gunicorn-gthread": "nginx + gunicorn gthread",
@@ -40,4 +43,4 @@ def is_nginx(contender):
 
 
 def is_peer(contender):
-    return not is_ours(contender) and not is_nginx(contender)
+    return not is_ours(contender) and not is_nginx(contender) and contender != NO_SERVER
