@@ -69,7 +69,9 @@ APP = """
 CONFIGS = {"inline": "location / { wsgi_pass app.py; }",
            "threads": "location / { wsgi_threads 8; wsgi_pass app.py; }"}
 pytestmark = pytest.mark.once
-BOTH = pytest.mark.parametrize("config", list(CONFIGS.values()), ids=list(CONFIGS))
+BOTH = pytest.mark.parametrize("config", [
+    pytest.param(CONFIGS["inline"], marks=pytest.mark.inline_only, id="inline"),
+    pytest.param(CONFIGS["threads"], id="threads")])
 
 
 def start(nginx, config, **options):
