@@ -48,7 +48,7 @@ def test_seldom(nginx, fault, caller):
 
 @pytest.mark.parametrize("fault, first, factor", [
     # So many that a selection of them has to do.
-    ("memory", 1, 1.5), ("python", 1, 1.5),
+    ("memory", 1, 1.5), ("python", 1, 2),
     ("open", 1, 1), ("eventfd", 1, 1), ("epoll_ctl", 1, 1), ("pthread_create", 1, 1), ("mmap", 1, 1), ("fcntl", 1, 1),
     ("pipe", 1, 1), ("read", 1, 1), ("pread", 1, 1)])
 def test_reload(nginx, fault, first, factor):
