@@ -19,7 +19,7 @@ def headers(type_, length):
 
 
 def hello(environ, start_response):
-    start_response("200 OK", headers(TEXT, len(HELLO)))
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
     return [HELLO]
 
 
@@ -30,12 +30,12 @@ def json_(environ, start_response):
 
 
 def body64k(environ, start_response):
-    start_response("200 OK", headers(BINARY, len(BODY64K)))
+    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", "65536")])
     return [BODY64K]
 
 
 def body1m(environ, start_response):
-    start_response("200 OK", headers(BINARY, len(BODY1M)))
+    start_response("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", "1048576")])
     return [BODY1M]
 
 

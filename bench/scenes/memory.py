@@ -24,7 +24,7 @@ KEPT = 10_000
 KEEPERS = ("return-200", "module", "module-threads8")
 WORKERS = (1, 3)
 CONNECTIONS = 64
-ROUNDS = 3
+ROUNDS = 2
 # The module gives memory back some seconds after a request, and others may do so, too.
 SETTLES = 7
 

@@ -26,6 +26,9 @@ REST = "rest"
 FAILURES = (Failed, OSError, subprocess.SubprocessError)
 # So many answers of each server before the first round.
 WARM_UP = 20
+# So many rounds until the servers are started anew. Where their memory comes to lie decides over a tenth of the CPU
+# time, by chance, for as long as they run.
+ROUNDS_OF_A_START = 2
 
 
 class Session:
@@ -87,7 +90,7 @@ class Session:
 
     def estimate(self, scenes):
         """Seconds for the workloads and these scenes."""
-        cells = self.options.rounds * (self.options.seconds + BESIDE) + START
+        cells = self.options.rounds * (self.options.seconds + BESIDE) + len(self.starts()) * START
         return sum([*(len(self.chosen(WORKLOADS[name].contenders)) * cells for name in self.workloads()),
                     *(self.scenes[name][1](self) for name in scenes)])
 
@@ -121,13 +124,25 @@ class Session:
                 env["BENCH_DATABASE"] = str(beside.folder)
             if workload.file:
                 env["BENCH_FILE"] = str(workload.static())
-            servers, missing = stack.enter_context(
-                together(self.chosen(workload.contenders), place, self.setup(workload, env)))
-            missing.update(self.verify(workload, servers))
-            for name, why in missing.items():
-                self.missing(workload.name, name, why)
-            self.results.versions({name: server.version() for name, server in servers.items()})
-            self.results.workload(workload, place, workers, self.rounds(workload, servers, beside))
+            cells = {name: [] for name in self.chosen(workload.contenders)}
+            begun = time.monotonic()
+            for turns in self.starts():
+                with together(list(cells), place, self.setup(workload, env)) as (servers, missing):
+                    missing.update(self.verify(workload, servers))
+                    for name, why in missing.items():
+                        self.missing(workload.name, name, why)
+                        del cells[name]
+                    self.results.versions({name: server.version() for name, server in servers.items()})
+                    self.rounds(workload, servers, beside, turns, cells)
+                left = (time.monotonic() - begun) / (turns[-1] + 1) * (self.options.rounds - turns[-1] - 1)
+                self.say(f"  {turns[-1] + 1} of {self.options.rounds} rounds, {left:.0f} s left")
+            self.tell(cells)
+            self.results.workload(workload, place, workers, cells)
+
+    def starts(self):
+        """The rounds of each start of the servers."""
+        rounds = range(self.options.rounds)
+        return [rounds[first:first + ROUNDS_OF_A_START] for first in rounds[::ROUNDS_OF_A_START]]
 
     def setup(self, workload, env):
         visitors = workload.connections or self.options.connections
@@ -153,11 +168,9 @@ class Session:
                 servers.pop(name).stop()
         return wrong
 
-    def rounds(self, workload, servers, beside):
-        """{contender: its cells}"""
-        cells = {name: [] for name in servers}
-        begun, done = time.monotonic(), 0
-        for turn in range(self.options.rounds):
+    def rounds(self, workload, servers, beside, turns, cells):
+        """Adds to the cells of each contender."""
+        for turn in turns:
             for name in in_turn(list(servers), turn):
                 try:
                     cells[name].append(self.calm(workload, servers[name], beside))
@@ -165,13 +178,11 @@ class Session:
                     self.missing(workload.name, name, str(why))
                     servers.pop(name).stop()
                     del cells[name]
-                done += 1
-            left = (time.monotonic() - begun) / max(1, done) * (self.options.rounds - turn - 1) * len(servers)
-            self.say(f"  round {turn + 1} of {self.options.rounds}, {left:.0f} s left")
+
+    def tell(self, cells):
         for name, found in cells.items():
             self.say(f"  {name:17} {statistics.median(cell['cpu_us'] for cell in found):10,.2f} µs "
                      f"{statistics.median(cell['rps'] for cell in found):10,.0f}/s")
-        return cells
 
     def calm(self, workload, server, beside):
         """A cell; if it failed or something disturbed it, another one, and the calmer of the two."""
