@@ -87,7 +87,7 @@ class Modwsgi(Direct):
 
     def room(self):
         """A thread of Apache for every visitor from the beginning; those that come and go cut off connections."""
-        return ["--max-clients", self.setup.visitors * 2, "--initial-workers", "1.0", "--maximum-spare-workers", "1.0"]
+        return ["--max-clients", max(256, self.setup.visitors * 2), "--initial-workers", "1.0", "--maximum-spare-workers", "1.0"]
 
 
 class Uvicorn(Direct):
