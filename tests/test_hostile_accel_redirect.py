@@ -8,6 +8,8 @@ import urllib.parse
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 APP = """
     import urllib.parse
 

@@ -13,6 +13,8 @@ LOOSE = "underscores_in_headers on; ignore_invalid_headers off;"
 APP = '''
 import json
 
+pytestmark = pytest.mark.once
+
 
 def application(environ, start_response):
     """Names the keys that are no strings by their types."""

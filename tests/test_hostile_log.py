@@ -12,6 +12,8 @@ import pytest
 from harness.apps import serve
 from harness.nginx import wait_for
 
+pytestmark = pytest.mark.once
+
 APP = """
     import traceback
     from urllib.parse import unquote

@@ -5,6 +5,8 @@ import pytest
 
 from harness.hostile import Pair, check
 
+pytestmark = pytest.mark.once
+
 SEGMENTS = [
     b"..", b".", b"%2e", b"%2e%2e", b"%2E%2E", b".%2e", b"%2e.", b"...", b"..;", b"..;/x", b";", b";a=b", b"%3b",
     b"%00", b"x%00y", b"%01", b"%0a", b"%0d%0a", b"%0d%0aX-Evil:%201", b"%1b%5b31m", b"%7f", b"%2f", b"%2F",

@@ -10,6 +10,8 @@ import pytest
 
 from harness.apps import notes, serve, wait_notes
 
+pytestmark = pytest.mark.once
+
 APP = """
     from urllib.parse import unquote
 

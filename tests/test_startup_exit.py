@@ -10,6 +10,8 @@ APP = """
 import atexit
 import os
 
+pytestmark = pytest.mark.once
+
 FILE = os.path.join(os.path.dirname(__file__), "ended")
 
 

@@ -10,6 +10,8 @@ from harness.http import Truncated
 from harness.nginx import alive, wait_for
 from harness.threads import ask, serve
 
+pytestmark = pytest.mark.once
+
 NAME = "wsgi_timeout"
 APP = """
     from ngx_wsgi import Interrupted, Timeout
