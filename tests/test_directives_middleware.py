@@ -9,6 +9,8 @@ from harness.apps import PRELUDE, notes, serve
 from harness.conf import accepts, not_allowed, refuses, wrong_count
 from harness.nginx import wait_for
 
+pytestmark = pytest.mark.once
+
 NAME = "wsgi_middleware"
 # Each callable adds its name to environ["order"], which the application answers.
 MARKS = '''

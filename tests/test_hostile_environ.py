@@ -9,11 +9,11 @@ import pytest
 
 from harness.nginx import wait_for
 
+pytestmark = pytest.mark.once
+
 LOOSE = "underscores_in_headers on; ignore_invalid_headers off;"
 APP = '''
 import json
-
-pytestmark = pytest.mark.once
 
 
 def application(environ, start_response):

@@ -7,6 +7,8 @@ from harness.apps import PRELUDE, notes, touch, wait_notes
 from harness.interpreters import NAMES, THREE, WHO, answers, three
 from harness.nginx import wait_for
 
+pytestmark = pytest.mark.once
+
 
 ATEXIT = """
     import atexit

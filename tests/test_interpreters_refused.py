@@ -9,6 +9,8 @@ from harness.apps import PRELUDE
 from harness.nginx import TESTS, wait_for
 from harness.venv import environment
 
+pytestmark = pytest.mark.once
+
 # PyO3's modules accept the first interpreter that imports them and refuse every other one.
 RUST = "cryptography.hazmat.bindings._rust"
 EXTENSIONS = {"pydantic_core": "pydantic_core._pydantic_core", "cryptography.x509": RUST}

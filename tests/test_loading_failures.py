@@ -9,6 +9,8 @@ import pytest
 
 from harness.nginx import PYTHON, wait_for
 
+pytestmark = pytest.mark.once
+
 GOOD = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])

@@ -13,6 +13,8 @@ from harness.nginx import alive, open_fds, rss, wait_for
 from harness.preflight import complaints, line_of
 from test_loading_failures import nobody_has_python
 
+pytestmark = pytest.mark.once
+
 HTTP = "wsgi_preflight on;"
 EVERYTHING = "\nlocation / { wsgi_pass app.py; }\n"
 APP = PRELUDE + '''

@@ -6,11 +6,11 @@ import pytest
 
 from harness.nginx import SLOW, wait_for
 
+pytestmark = pytest.mark.once
+
 APP = """
 import atexit
 import os
-
-pytestmark = pytest.mark.once
 
 FILE = os.path.join(os.path.dirname(__file__), "ended")
 

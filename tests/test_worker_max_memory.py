@@ -8,6 +8,8 @@ import pytest
 from harness.apps import serve
 from harness.nginx import alive, rss, wait_for
 
+pytestmark = pytest.mark.once
+
 APP = """
 KEPT = []
 

@@ -19,8 +19,9 @@ pub fn set_default<'py>(
     key: &Bound<'py, PyString>,
     value: &Bound<'py, PyString>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    // SAFETY: attached, the arguments are valid objects; the result is a borrowed reference to the value
-    // now in the dictionary, or null with an exception set.
+    // SAFETY: attached, the arguments are valid objects, and the number of entries is where the layout of a
+    // dictionary has it; the result is a borrowed reference to the value now in the dictionary, or null with an
+    // exception set.
     unsafe {
         let entries = &raw const (*dict.as_ptr().cast::<ffi::PyDictObject>()).ma_used;
         let before = entries.read();
@@ -34,8 +35,7 @@ pub fn set_default<'py>(
     }
 }
 
-/// What changes with every change of `dict` and is never the same for two dictionaries (PEP 509); `None` where
-/// Python keeps no such thing, as from 3.14 on (PEP 699).
+/// What changes with every change of `dict`, and never back (PEP 509); `None` where Python keeps no such thing, as from 3.14 on (PEP 699).
 pub fn version(dict: &Bound<'_, PyDict>) -> Option<u64> {
     #[cfg(not(Py_3_14))]
     {

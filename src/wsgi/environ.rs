@@ -1,7 +1,7 @@
 //! environ: the dictionary that describes a request to the application.
 //!
 //! What is the same for all requests of a location stands in a template, made at its first request. A
-//! request copies the template and sets the rest. Every value is a `str` of Latin-1 characters (PEP
+//! request copies the template, or has the dictionary of an earlier one, and sets the rest. Every value is a `str` of Latin-1 characters (PEP
 //! 3333, "A Note on String Types").
 
 use core::cell::Cell;
@@ -200,6 +200,7 @@ impl Environ {
             var.set(py, &mut entries, value)?;
         }
         if let Some(is_gone) = &lent.client_disconnected {
+            entries.claim(&keys.client_disconnected)?;
             entries.object(&keys.client_disconnected, is_gone.bind(py), Copied::Other, true)?;
         }
         match entries.end()? {
@@ -319,6 +320,8 @@ impl Var {
         value: Option<&[u8]>,
     ) -> PyResult<()> {
         let Some(value) = value else { return entries.remove(&self.key) };
+        // It may be the request's own.
+        entries.claim(&self.key)?;
         match &self.constant {
             Some(constant) => entries.object(&self.key, constant.bind(py), Copied::Other, true),
             None => entries.new_text(py, &self.key, value, false),
@@ -348,18 +351,18 @@ fn join<'py>(
 /// Numbers of templates.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
-/// Whether dictionaries come back, so that it is worth noting what is set in them: most frameworks keep or change
-/// them.
+/// Whether dictionaries are filled again, so that it is worth noting what is set in them: most frameworks keep or
+/// change them, and most clients send other headers than the one before.
 #[derive(Default)]
 struct Refilled(Guarded<Cell<u32>>);
 
 impl Refilled {
-    /// So many requests may pass without one, as many as there may be at a time and more.
+    /// So many requests may pass without one that comes back and fits.
     const PATIENCE: u32 = 32;
     /// After so many others it is tried again.
     const PAUSE: u32 = 1024;
 
-    /// A dictionary has been refilled.
+    /// A dictionary has been filled again, and fitted.
     fn note(&self, py: Python<'_>) {
         self.0.with(py, |missed| missed.set(0));
     }

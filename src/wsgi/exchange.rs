@@ -151,12 +151,16 @@ impl<H: Host> Exchange<H> {
     ) -> Result<(), Error> {
         match protocol {
             Protocol::Wsgi => {
-                let result = app.call1((environ, self.lent.start_response.bind(py)))?;
+                let result = app.call1((environ, self.lent.start_response.bind(py)));
+                self.lent.settle(py);
+                let result = result?;
                 let has_written = self.draft(py, Draft::has_written);
                 self.take(gateway, &result, has_written)
             }
             Protocol::Wsgi2 => {
-                let [status, headers, body] = triple(&app.call1((environ,))?)?;
+                let result = app.call1((environ,));
+                self.lent.settle(py);
+                let [status, headers, body] = triple(&result?)?;
                 // First of all, so that it is closed whatever is wrong with the rest.
                 self.take(gateway, &body, false)?;
                 Ok(self.lent.responder.bind(py).get().begin(&status, &headers)?)

@@ -66,12 +66,18 @@ impl<H: Host> Lent<H> {
         }))
     }
 
-    /// Has the set lent again, if nobody has kept any of it. The request has ended, and nothing that came with it
-    /// is left.
+    /// The application has returned. Unless it has left environ as it was, that is its own from now on, and goes
+    /// when it lets go of it.
+    pub fn settle(&self, py: Python<'_>) {
+        let environ = self.environ.take();
+        // One that goes may run Python.
+        let environ = environ.and_then(|environ| environ.rest(py));
+        self.environ.replace(environ);
+    }
+
+    /// Has the set lent again, if nobody has kept any of it. The request has ended.
     pub fn give_back(self: Box<Self>, py: Python<'_>, gateway: &Gateway<H>) {
-        // One that cannot be filled again may run Python when it goes.
-        let environ = self.environ.take().and_then(|environ| environ.rest(py));
-        let in_environ = environ.as_ref().map_or(0, |_| Refill::REFERENCES);
+        let in_environ = self.environ.borrow().as_ref().map_or(0, |_| Refill::REFERENCES);
         let responder = self.responder.bind(py);
         let (responder, errors) = (responder.get(), self.errors.bind(py));
         let write = responder.take_write();
@@ -86,7 +92,6 @@ impl<H: Host> Lent<H> {
         if is_kept {
             return;
         }
-        self.environ.replace(environ);
         // What was held of the response may run Python when it goes.
         responder.rest(write);
         errors.get().rest();

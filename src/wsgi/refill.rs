@@ -12,6 +12,9 @@ use crate::py::{latin1, latin1_bytes, references, set, set_default, version};
 use super::keys::{Header, LONGEST};
 use super::memo::has;
 
+/// With more of them a dictionary is not kept: few requests have so many, and it would stay large.
+const MOST: usize = 64;
+
 /// The entry of a request.
 struct Entry {
     /// Of a header, in lower case.
@@ -38,7 +41,8 @@ pub struct Refill {
 /// A dictionary while it is filled.
 pub struct Entries<'a, 'py> {
     dict: Bound<'py, PyDict>,
-    /// What the dictionary was at first, and is without the entries.
+    /// What the dictionary is without the entries. Those that every request has come first, so that they are
+    /// always followed and their values in the template, which are another request's, are never asked for.
     template: &'a Bound<'py, PyDict>,
     entries: Vec<Entry>,
     mode: Mode,
@@ -80,7 +84,7 @@ impl Refill {
 
     /// It again, if the application has neither kept nor changed it; secrets are taken out.
     pub fn rest(mut self, py: Python<'_>) -> Option<Self> {
-        if !self.is_untouched(py) {
+        if self.entries.len() > MOST || !self.is_untouched(py) {
             return None;
         }
         if self.has_secrets {
@@ -134,7 +138,8 @@ impl<'a, 'py> Entries<'a, 'py> {
         Ok(is_end)
     }
 
-    /// Sets an entry to the string of `value`, made by `text` if it has to be.
+    /// Sets an entry to the string of `value`, made by `text` if it has to be. `may_stay` is the same for all values
+    /// of a key.
     #[inline]
     pub fn text(
         &mut self,
@@ -224,6 +229,20 @@ impl<'a, 'py> Entries<'a, 'py> {
         Ok(first)
     }
 
+    /// To be called before `key` is set if that may be the key of an earlier entry, too.
+    pub fn claim(&mut self, key: &Py<PyString>) -> PyResult<()> {
+        let py = self.dict.py();
+        if matches!(self.mode, Mode::Following(at) if self.entries.get(at).is_some_and(|entry| entry.key.is(key)))
+        {
+            return Ok(());
+        }
+        self.leave()?;
+        if self.entries.iter().any(|entry| is_same(entry.key.bind(py), key.bind(py))) {
+            self.give_up()?;
+        }
+        Ok(())
+    }
+
     /// Replaces an entry that has been set.
     pub fn overwrite(
         &mut self,
@@ -286,17 +305,10 @@ impl<'a, 'py> Entries<'a, 'py> {
         value: &Bound<'py, PyAny>,
         may_stay: bool,
     ) {
-        let py = self.dict.py();
-        if !matches!(self.mode, Mode::Noting) {
-            return;
+        if matches!(self.mode, Mode::Noting) {
+            let (key, value) = (key.clone_ref(self.dict.py()), value.clone().unbind());
+            self.entries.push(Entry { name: name.map(Box::from), key, value, may_stay });
         }
-        // The configuration may have set what is the request's.
-        if self.entries.iter().any(|entry| is_same(entry.key.bind(py), key.bind(py))) {
-            self.mode = Mode::Setting;
-            return;
-        }
-        let (key, value) = (key.clone_ref(py), value.clone().unbind());
-        self.entries.push(Entry { name: name.map(Box::from), key, value, may_stay });
     }
 
     /// The entries from here on are not those of the earlier request: takes these out.
