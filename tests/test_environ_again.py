@@ -133,8 +133,8 @@ def application(environ, start_response):
     return [search() if environ["QUERY_STRING"] == "search" else b"body"]
 """, server="""wsgi_pass_authorization on; wsgi_var FROM_VARIABLE $http_x_for_var if_not_empty;
     wsgi_threads %d; location / { wsgi_pass app.py; }""" % threads)
-    secrets = [("Referer", "no-matter"), ("Authorization", "secret 1"), ("Cookie", "secret 2"), ("X-Api-Key", "secret 3"),
-               ("X-For-Var", "secret 4"), ("User-Agent", "secret" + "x" * 300)]
+    secrets = [("Referer", "no-matter"), ("Authorization", "secret 1"), ("Cookie", "secret 2"),
+               ("X-Api-Key", "secret 3"), ("X-For-Var", "secret 4"), ("User-Agent", "secret" + "x" * 300)]
     # Has a set of objects for itself meanwhile, which is the next to be lent when it ends.
     client = server.connect(rcvbuf=4096)
     client.send_request("GET", "/?endless")
@@ -143,3 +143,48 @@ def application(environ, start_response):
     client.close()
     wait_notes(server, "closed")
     assert server.get("/?search").text == "1 at rest, with []"
+
+
+@THREADS
+def test_what_an_application_adds_goes_when_it_returns(nginx, threads):
+    """And not when a slow client has got everything."""
+    server = serve_notes(nginx, """
+class Mine:
+    def __del__(self):
+        note("gone")
+
+
+class Endless:
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return bytes(65536)
+
+
+def application(environ, start_response):
+    environ["mine"] = Mine()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return Endless()
+""", server="wsgi_threads %d; location / { wsgi_pass app.py; }" % threads)
+    client = server.connect(rcvbuf=4096)
+    client.send_request("GET", "/")
+    client.read_head()
+    wait_notes(server, "gone")
+
+
+@THREADS
+def test_many_headers_leave_no_large_dictionary(nginx, threads):
+    server = serve(nginx, threads, """
+import sys
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(sys.getsizeof(environ)).encode()]
+""", "wsgi_threads THREADS; location / { wsgi_pass app.py; }")
+    with server.connect() as client:
+        small = [client.request("GET", "/").text for _ in range(3)]
+        large = client.request("GET", "/", [(f"X-{number}", "x") for number in range(200)]).text
+        assert int(large) > 4 * int(small[0])
+        assert [client.request("GET", "/").text for _ in range(3)] == small

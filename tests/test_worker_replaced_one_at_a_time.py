@@ -265,8 +265,9 @@ def test_nobody_goes_while_another_one_starts(nginx):
     while not there("may-start"):
         time.sleep(0.01)
     """
+    # nginx counts the connections of the killed one for ever.
     server = serve(nginx, textwrap.dedent(start) + APP, SERVER, workers=2, http="wsgi_max_requests 5;", start=False,
-                   allow=[r"exited on signal 9"], check_connections=False)  # nginx counts those of the killed one for ever
+                   allow=[r"exited on signal 9"], check_connections=False)
     touch(server, "may-start")
     server.start()
     killed, other = server.workers()

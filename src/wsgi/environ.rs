@@ -1,8 +1,8 @@
 //! environ: the dictionary that describes a request to the application.
 //!
-//! What is the same for all requests of a location stands in a template, made at its first request. A
-//! request copies the template, or has the dictionary of an earlier one, and sets the rest. Every value is a `str` of Latin-1 characters (PEP
-//! 3333, "A Note on String Types").
+//! What is the same for all requests of a location stands in a template, made at its first
+//! request. A request copies the template, or has the dictionary of an earlier one, and sets the
+//! rest. Every value is a `str` of Latin-1 characters (PEP 3333, "A Note on String Types").
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
