@@ -17,6 +17,8 @@ from conformance.probes import PROBES  # noqa: E402
 from conformance.servers import Module  # noqa: E402
 from conformance.verdicts import verdict  # noqa: E402
 
+pytestmark = pytest.mark.once
+
 # That an iteration may be given up is a permission; what must happen then is in 37b, 39b and 39c.
 POINTS_WITHOUT_A_ROW = {40}
 # ngx.WSGI_POLLIN and ngx.WSGI_POLLOUT have had their names since 2008. They are not there with threads.

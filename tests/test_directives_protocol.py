@@ -6,6 +6,8 @@ from harness.apps import forget, in_kernel, notes, serve, settled, touch, wait_n
 from harness.conf import accepts, duplicate, not_allowed, refuses, wrong_count
 from harness.http import Truncated
 
+pytestmark = pytest.mark.once
+
 NAME = "wsgi_protocol"
 WSGI2 = "wsgi_protocol wsgi2; location / { wsgi_pass app.py; }"
 CALL = '''

@@ -6,6 +6,8 @@ from harness.apps import PRELUDE, notes, touch, wait_notes
 from harness.interpreters import ENABLE, NAMES, THREE, answers, three
 from harness.venv import frameworks
 
+pytestmark = pytest.mark.once
+
 
 def test_same_module_names_with_different_paths(nginx):
     server = three(nginx, """

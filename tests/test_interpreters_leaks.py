@@ -11,6 +11,8 @@ import pytest
 from harness.apps import PRELUDE
 from harness.nginx import open_fds, rss, wait_for
 
+pytestmark = pytest.mark.once
+
 REQUESTS = int(os.environ.get("WSGI_LEAK_REQUESTS", "2000"))
 ROUNDS = 4
 COUNT = 10

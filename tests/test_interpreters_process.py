@@ -8,6 +8,8 @@ from harness.apps import PRELUDE, notes, serve
 from harness.interpreters import ENABLE, NAMES, WHO, answers, three
 from harness.nginx import THREADS, wait_for
 
+pytestmark = pytest.mark.once
+
 
 def test_signals_are_refused_in_each(nginx):
     server = three(nginx, """

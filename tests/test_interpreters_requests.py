@@ -9,6 +9,8 @@ from harness.http import Truncated
 from harness.interpreters import NAMES, THREE, answers, three
 from harness.nginx import wait_for
 
+pytestmark = pytest.mark.once
+
 
 def test_output_of_each_goes_to_the_error_log(nginx):
     server = three(nginx, """

@@ -8,6 +8,8 @@ import pytest
 from harness.conf import accepts
 from harness.preflight import complaints, line_of
 
+pytestmark = pytest.mark.once
+
 HTTP = "wsgi_preflight on; wsgi_python_path %%FOLDER%%;"
 GOOD = """
 def application(environ, start_response):

@@ -4,6 +4,8 @@ import pytest
 
 from harness.apps import serve, wait_notes
 
+pytestmark = pytest.mark.once
+
 APP = """
 import asyncio
 import ngx_reactor

@@ -6,7 +6,7 @@ from harness.apps import wait_notes
 from harness.reactor import ask, serve
 from harness.waiting import nothing_left
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     import contextvars

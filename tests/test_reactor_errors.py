@@ -8,7 +8,7 @@ from harness.apps import notes, settled, wait_notes
 from harness.reactor import ask, serve
 from harness.waiting import nothing_left, resume, send
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 RAISED = {
     "ValueError": "ValueError: on purpose", "KeyboardInterrupt": "KeyboardInterrupt", "SystemExit": "SystemExit: 3",

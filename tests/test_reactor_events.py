@@ -7,7 +7,7 @@ from harness.nginx import cpu
 from harness.reactor import ask, serve
 from harness.waiting import nothing_left
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     def at_begin(environ, start_response):

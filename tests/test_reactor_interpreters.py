@@ -6,7 +6,7 @@ from harness.apps import notes, settled, wait_notes
 from harness.interpreters import NAMES, answers, three
 from harness.nginx import wait_for
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 APP = """
     import socket

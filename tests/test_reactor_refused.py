@@ -7,6 +7,8 @@ from harness.conf import accepts
 from harness.reactor import ask, serve
 from harness.waiting import nothing_left
 
+pytestmark = pytest.mark.once
+
 inline = pytest.mark.inline_only
 APP = """
     def at_events(environ, start_response):

@@ -11,6 +11,8 @@ from harness.apps import PRELUDE, notes, touch, wait_notes
 from harness.edits import Watcher, edit, replace
 from harness.nginx import wait_for
 
+pytestmark = pytest.mark.once
+
 HTTP = "wsgi_script_reloading on; wsgi_python_path %%FOLDER%%;"
 EVERYTHING = "location / { wsgi_pass app.py; }"
 SCRIPT = PRELUDE + '''

@@ -5,6 +5,8 @@ import pytest
 from harness.nginx import TESTS
 from harness.venv import environment
 
+pytestmark = pytest.mark.once
+
 APP = """
 import json
 

@@ -6,6 +6,8 @@ import pytest
 
 from harness.nginx import wait_for
 
+pytestmark = pytest.mark.once
+
 APP = """
 import os
 import sys

@@ -6,6 +6,8 @@ import pytest
 
 from harness.nginx import cpu, wait_for
 
+pytestmark = pytest.mark.once
+
 TICKING = """
 import os
 import threading

@@ -9,6 +9,8 @@ import pytest
 from harness.apps import serve
 from harness.status import LOCATION, app, at_rest, prometheus, status
 
+pytestmark = pytest.mark.once
+
 APP = """
 def at_hello(environ, start_response):
     return answer(start_response, b"hello")

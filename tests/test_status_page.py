@@ -12,6 +12,8 @@ import pytest
 from harness.apps import serve, touch, wait_notes
 from harness.status import LOCATION, status, wait_requests
 
+pytestmark = pytest.mark.once
+
 APP = """
 def at_hello(environ, start_response):
     return answer(start_response, b"hello")

@@ -5,7 +5,7 @@ import pytest
 from harness.apps import serve, touch
 from harness.status import LOCATION, wait_requests
 
-pytestmark = pytest.mark.inline_only
+pytestmark = [pytest.mark.inline_only, pytest.mark.once]
 
 
 def test_suspended(nginx):

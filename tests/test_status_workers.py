@@ -11,6 +11,8 @@ from harness.edits import edit
 from harness.nginx import alive, wait_for
 from harness.status import LOCATION, app, at_rest, pids, status, total, wait_requests
 
+pytestmark = pytest.mark.once
+
 APP = """
 def at_hello(environ, start_response):
     return answer(start_response, b"hello")

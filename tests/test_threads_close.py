@@ -7,6 +7,8 @@ from harness.http import Truncated
 from harness.nginx import wait_for
 from harness.threads import serve
 
+pytestmark = pytest.mark.once
+
 APP = """
     class Traced:
         def __init__(self, *items):

@@ -6,6 +6,8 @@ from harness.apps import notes, touch, wait_notes
 from harness.nginx import alive, wait_for
 from harness.threads import ask, hold, let_go, serve, wait_in_nginx
 
+pytestmark = pytest.mark.once
+
 BIG = 4_000_000
 
 

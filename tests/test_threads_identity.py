@@ -5,6 +5,8 @@ import pytest
 from harness.apps import notes, touch, wait_notes
 from harness.threads import ask, serve
 
+pytestmark = pytest.mark.once
+
 
 def test_call_next_and_close_are_in_one_thread(nginx):
     server = serve(nginx, """

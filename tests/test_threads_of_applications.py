@@ -6,6 +6,8 @@ from harness.apps import notes, touch, wait_notes
 from harness.interpreters import NAMES, answers, three
 from harness.threads import serve
 
+pytestmark = pytest.mark.once
+
 
 def test_executors(nginx):
     server = serve(nginx, """

@@ -8,6 +8,8 @@ from harness.http import Truncated
 from harness.nginx import wait_for
 from harness.threads import serve
 
+pytestmark = pytest.mark.once
+
 
 @pytest.mark.parametrize("page", ["return 200 page;", "wsgi_pass app.py;", "return 444;"])
 def test_a_filter_that_ends_the_request_inside_a_call(nginx, page):
