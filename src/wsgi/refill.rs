@@ -32,8 +32,6 @@ pub struct Refill {
     entries: Vec<Entry>,
     /// Of the dictionary when it was filled.
     version: u64,
-    /// Whether a value must not stay.
-    has_secrets: bool,
     /// The number of the templates that it is made of.
     of: u64,
 }
@@ -87,15 +85,12 @@ impl Refill {
         if self.entries.len() > MOST || !self.is_untouched(py) {
             return None;
         }
-        if self.has_secrets {
-            let dict = self.dict.bind(py);
-            let empty = PyString::new(py, "");
-            for entry in self.entries.iter_mut().filter(|entry| !entry.may_stay) {
-                set(dict, &entry.key, &empty).ok()?;
-                entry.value = empty.clone().into_any().unbind();
-            }
-            self.version = version(dict)?;
+        let (dict, empty) = (self.dict.bind(py), PyString::new(py, ""));
+        for entry in self.entries.iter_mut().filter(|entry| !entry.may_stay) {
+            set(dict, &entry.key, &empty).ok()?;
+            entry.value = empty.clone().into_any().unbind();
         }
+        self.version = version(dict)?;
         Some(self)
     }
 }
@@ -121,7 +116,6 @@ impl<'a, 'py> Entries<'a, 'py> {
         let version = version(&self.dict).filter(|_| !matches!(self.mode, Mode::Setting));
         let refill = version.map(|version| Refill {
             dict: self.dict.clone().unbind(),
-            has_secrets: self.entries.iter().any(|entry| !entry.may_stay),
             entries: self.entries,
             version,
             of,
@@ -158,7 +152,7 @@ impl<'a, 'py> Entries<'a, 'py> {
         if copied == Copied::Same && matches!(self.mode, Mode::Setting) {
             return Ok(());
         }
-        self.set(None, key, text()?.as_any(), copied, may_stay)
+        self.set(key, text()?.as_any(), copied, may_stay)
     }
 
     /// Sets an entry, which a copy of the template does not have, to the string of `value`.
@@ -189,7 +183,7 @@ impl<'a, 'py> Entries<'a, 'py> {
             }
             return Ok(());
         }
-        self.set(None, key, value, copied, may_stay)
+        self.set(key, value, copied, may_stay)
     }
 
     /// Whether the next entry is that of the header `name`, which is set to `value` then. Headers that have no
@@ -284,7 +278,6 @@ impl<'a, 'py> Entries<'a, 'py> {
 
     fn set(
         &mut self,
-        name: Option<&[u8]>,
         key: &Py<PyString>,
         value: &Bound<'py, PyAny>,
         copied: Copied,
@@ -293,7 +286,7 @@ impl<'a, 'py> Entries<'a, 'py> {
         if copied == Copied::Other {
             set(&self.dict, key, value)?;
         }
-        self.note(name, key, value, may_stay);
+        self.note(None, key, value, may_stay);
         Ok(())
     }
 
